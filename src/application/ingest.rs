@@ -1,0 +1,129 @@
+//! Handing events to the writer and waiting for its answer: the way in.
+//!
+//! Everything here is bounded. A full queue refuses at once, so that a caller learns of overload
+//! while its request is still worth something, and no wait is longer than its limit.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::application::ports::Durable;
+use crate::domain::event::json::Problem;
+use crate::domain::event::parse::ReceivedEvent;
+use crate::domain::ids::{EventId, Sequence};
+use crate::domain::record::{Head, RecordedAt};
+use crate::domain::rows::Rows;
+use crate::domain::violation::Violation;
+
+/// What the writer found about an event.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is a new fact and recorded.
+    Accepted { sequence: Sequence, recorded_at: RecordedAt },
+    /// Its id was accepted before; this repetition changed nothing. Tells of the original.
+    Duplicate { sequence: Sequence, recorded_at: RecordedAt, content_matches: bool },
+    /// A rule refuses it.
+    Refused(Violation),
+    /// Its payload is not valid for its type.
+    Invalid(Vec<Problem>),
+}
+
+/// A verdict, and the proof that the history it rests on survives a crash.
+#[derive(Debug)]
+pub struct Answer {
+    pub event_id: EventId,
+    pub verdict: Verdict,
+    pub durable: Durable,
+}
+
+/// Why an event got no verdict. Sending it again later, under the same id, is always safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("more events are waiting to be recorded than the queue holds")]
+    QueueFull,
+    #[error("the projection is too far behind the log to take in more")]
+    ProjectionBehind,
+    #[error("the log cannot be written; the service is about to end")]
+    LogFailed,
+    #[error("the service is stopping")]
+    Stopping,
+    #[error("the event was not recorded in time; whether it will be is unknown")]
+    NoAnswerInTime,
+}
+
+/// What the writer's queue carries.
+pub(crate) enum Command {
+    Submit(Submission),
+    /// The rows of everything touched since the last time, as they are at the durable head.
+    TakeRows(oneshot::Sender<(Rows, Head)>),
+    /// A sign of life.
+    Ping(oneshot::Sender<()>),
+    /// Answer what is queued, then end.
+    Stop,
+}
+
+pub(crate) struct Submission {
+    pub event: ReceivedEvent,
+    pub reply: oneshot::Sender<Result<Answer, Unavailable>>,
+}
+
+/// The writer's queue, seen from outside. Cheap to clone.
+#[derive(Clone)]
+pub struct WriterQueue {
+    commands: mpsc::Sender<Command>,
+    answer_within: Duration,
+}
+
+impl WriterQueue {
+    pub(crate) fn new(commands: mpsc::Sender<Command>, answer_within: Duration) -> Self {
+        Self { commands, answer_within }
+    }
+
+    /// Submits an event and waits for the verdict, which comes only after the log is synced.
+    pub async fn submit(&self, event: ReceivedEvent) -> Result<Answer, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.try_send(Command::Submit(Submission { event, reply }))?;
+        match timeout(self.answer_within, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Unavailable::LogFailed),
+            Err(_) => Err(Unavailable::NoAnswerInTime),
+        }
+    }
+
+    /// Whether the writer answers within `limit`.
+    pub async fn ping(&self, limit: Duration) -> Result<(), Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.try_send(Command::Ping(reply))?;
+        match timeout(limit, answer).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Unavailable::LogFailed),
+            Err(_) => Err(Unavailable::NoAnswerInTime),
+        }
+    }
+
+    /// Rows and head for the projection; `None` when the writer has ended.
+    pub async fn take_rows(&self) -> Option<(Rows, Head)> {
+        let (reply, rows) = oneshot::channel();
+        self.commands.send(Command::TakeRows(reply)).await.ok()?;
+        rows.await.ok()
+    }
+
+    /// Asks the writer to answer what is queued and end.
+    pub async fn stop(&self) {
+        // A closed queue means that the writer has ended already.
+        let _ = self.commands.send(Command::Stop).await;
+    }
+
+    /// Waits until the writer takes nothing more.
+    pub async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
+    fn try_send(&self, command: Command) -> Result<(), Unavailable> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unavailable::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => Unavailable::Stopping,
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! How far the service is: the durable head, the projected sequence, and whether the log failed.
+//!
+//! The writer and the projection task publish here; queries and readiness read. Both positions
+//! only ever grow.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::ids::Sequence;
+
+/// Shared by everything that runs.
+#[derive(Debug)]
+pub struct Progress {
+    durable: watch::Sender<Sequence>,
+    projected: watch::Sender<Sequence>,
+    log_failed: watch::Sender<bool>,
+    projection_error: Mutex<Option<String>>,
+    conflicting_duplicates: AtomicU64,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn new(durable: Sequence, projected: Sequence) -> Self {
+        Self {
+            durable: watch::Sender::new(durable),
+            projected: watch::Sender::new(projected),
+            log_failed: watch::Sender::new(false),
+            projection_error: Mutex::new(None),
+            conflicting_duplicates: AtomicU64::new(0),
+        }
+    }
+
+    /// The last sequence that survives a crash.
+    pub fn durable(&self) -> Sequence {
+        *self.durable.borrow()
+    }
+
+    pub fn publish_durable(&self, head: Sequence) {
+        self.durable.send_replace(head);
+    }
+
+    /// The last sequence whose effect is in the projection.
+    pub fn projected(&self) -> Sequence {
+        *self.projected.borrow()
+    }
+
+    pub fn publish_projected(&self, sequence: Sequence) {
+        self.projected.send_replace(sequence);
+    }
+
+    /// How many durable events the projection has still to take in.
+    pub fn lag_events(&self) -> u64 {
+        self.durable().get().saturating_sub(self.projected().get())
+    }
+
+    /// Waits until there is something to project.
+    pub async fn wait_for_lag(&self) {
+        let projected = self.projected();
+        let mut durable = self.durable.subscribe();
+        // The sender lives in `self`, so the wait ends only with its condition.
+        let _ = durable.wait_for(|head| *head > projected).await;
+    }
+
+    /// Waits until everything that is durable now is projected. False when the deadline passes
+    /// before.
+    pub async fn wait_until_projected(&self, deadline: Instant) -> bool {
+        let head = self.durable();
+        if self.projected() >= head {
+            return true;
+        }
+        let mut projected = self.projected.subscribe();
+        let reached = projected.wait_for(|sequence| *sequence >= head);
+        matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// The log takes no more; the process has to end.
+    pub fn publish_log_failed(&self) {
+        self.log_failed.send_replace(true);
+    }
+
+    pub fn log_has_failed(&self) -> bool {
+        *self.log_failed.borrow()
+    }
+
+    /// Waits until the log fails, for ever in the good case.
+    pub async fn wait_for_log_failure(&self) {
+        let mut failed = self.log_failed.subscribe();
+        let _ = failed.wait_for(|failed| *failed).await;
+    }
+
+    /// The projection's last attempt: what went wrong, or `None`.
+    pub fn publish_projection_error(&self, error: Option<String>) {
+        *self.projection_error.lock().expect("no holder of this lock can panic") = error;
+    }
+
+    pub fn projection_error(&self) -> Option<String> {
+        self.projection_error.lock().expect("no holder of this lock can panic").clone()
+    }
+
+    /// Counts a repeated `event_id` that came with another content.
+    pub fn count_conflicting_duplicate(&self) {
+        self.conflicting_duplicates.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn conflicting_duplicates(&self) -> u64 {
+        self.conflicting_duplicates.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,264 @@
+//! The writer: one thread that owns the truth.
+//!
+//! It takes whatever is queued (no timer: a lone client pays for one sync, a thousand share one),
+//! judges each event against [`World`] so that later ones of a batch see earlier ones, writes the
+//! batch, syncs once, and answers all. Every answer waits for the sync, duplicates and refusals
+//! too, because they may rest on an event of the same batch.
+//!
+//! When the log fails, the world in memory is ahead of what is known to be on disk. So nothing is
+//! answered from it any more, nothing is retried, and the process has to end; the next start's
+//! recovery finds out what survived.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use crate::application::ingest::{Answer, Command, Submission, Unavailable, Verdict, WriterQueue};
+use crate::application::ports::{Clock, Durable, EventLog, LogFailure};
+use crate::application::progress::Progress;
+use crate::domain::event::parse::ReceivedEvent;
+use crate::domain::record::{Head, Record, RecordedAt};
+use crate::domain::rows::Rows;
+use crate::domain::world::{Touched, World};
+
+/// The writer's limits.
+#[derive(Debug, Clone, Copy)]
+pub struct WriterLimits {
+    /// How many commands may wait.
+    pub queue_events: usize,
+    /// How many events share one sync at most.
+    pub batch_events: usize,
+    /// How many bytes of events share one sync at most; a single event may exceed it.
+    pub batch_bytes: usize,
+    /// How far the log may be ahead of the projection before new events are turned away.
+    pub lag_events: u64,
+    /// How long a caller waits for its answer.
+    pub answer_within: Duration,
+}
+
+/// What the writer starts from: the history that recovery found.
+pub struct Past {
+    pub world: World,
+    pub durable: Durable,
+    /// What the projection has not seen yet.
+    pub touched: Touched,
+    /// The `recorded_at` of the last record.
+    pub last_recorded_at: Option<RecordedAt>,
+}
+
+/// What an orderly end leaves: the durable head, and the rows that the projection still misses.
+pub struct Remains {
+    pub head: Head,
+    pub rows: Rows,
+}
+
+/// The running thread, seen from outside.
+pub struct WriterThread {
+    pub queue: WriterQueue,
+    end: oneshot::Receiver<Result<Remains, LogFailure>>,
+}
+
+impl WriterThread {
+    /// Waits for the thread to end, after [`WriterQueue::stop`] or a failure.
+    pub async fn ended(self) -> Result<Remains, LogFailure> {
+        self.end.await.unwrap_or_else(|_| Err(LogFailure("the writer thread panicked; this is a bug".into())))
+    }
+}
+
+/// Starts the writer.
+pub fn start(
+    past: Past,
+    log: Box<dyn EventLog>,
+    clock: Box<dyn Clock>,
+    progress: Arc<Progress>,
+    limits: WriterLimits,
+) -> std::io::Result<WriterThread> {
+    let (commands, queue) = mpsc::channel(limits.queue_events);
+    let (report, end) = oneshot::channel();
+    let writer = Writer {
+        world: past.world,
+        durable: past.durable,
+        touched: past.touched,
+        last_recorded_at: past.last_recorded_at,
+        log,
+        clock,
+        progress: Arc::clone(&progress),
+        limits,
+    };
+    thread::Builder::new().name("writer".into()).spawn(move || {
+        let _failed_on_panic = FailedOnPanic(progress);
+        // Nobody may be left to hear it.
+        let _ = report.send(writer.run(queue));
+    })?;
+    Ok(WriterThread { queue: WriterQueue::new(commands, limits.answer_within), end })
+}
+
+/// Tells the others when the thread unwinds: a writer that is gone must not look like an idle one.
+struct FailedOnPanic(Arc<Progress>);
+
+impl Drop for FailedOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.publish_log_failed();
+        }
+    }
+}
+
+struct Writer {
+    world: World,
+    durable: Durable,
+    touched: Touched,
+    last_recorded_at: Option<RecordedAt>,
+    log: Box<dyn EventLog>,
+    clock: Box<dyn Clock>,
+    progress: Arc<Progress>,
+    limits: WriterLimits,
+}
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<Remains, LogFailure> {
+        let mut drained = VecDeque::with_capacity(self.limits.batch_events);
+        while let Some(command) = queue.blocking_recv() {
+            drained.push_back(command);
+            self.drain(&mut queue, &mut drained);
+            let mut batch = Vec::with_capacity(drained.len());
+            let mut asides = Vec::new();
+            for command in drained.drain(..) {
+                match command {
+                    Command::Submit(submission) => batch.push(submission),
+                    Command::Stop => queue.close(),
+                    aside => asides.push(aside),
+                }
+            }
+            if let Err(failure) = self.commit(batch) {
+                error!("{failure}");
+                self.progress.publish_log_failed();
+                refuse_all(queue);
+                return Err(failure);
+            }
+            // After the commit: rows are taken from a world that is wholly durable.
+            asides.into_iter().for_each(|aside| self.attend(aside));
+        }
+        Ok(Remains { head: self.durable.head(), rows: self.take_rows() })
+    }
+
+    /// Takes what is queued already, within the limits of a batch.
+    fn drain(&self, queue: &mut mpsc::Receiver<Command>, drained: &mut VecDeque<Command>) {
+        let bytes_of = |command: &Command| match command {
+            Command::Submit(submission) => submission.event.json.as_str().len(),
+            _ => 0,
+        };
+        let mut bytes: usize = drained.iter().map(bytes_of).sum();
+        while drained.len() < self.limits.batch_events && bytes < self.limits.batch_bytes {
+            let Ok(command) = queue.try_recv() else { return };
+            bytes += bytes_of(&command);
+            drained.push_back(command);
+        }
+    }
+
+    fn attend(&mut self, aside: Command) {
+        // A receiver that went away meanwhile needs no answer.
+        match aside {
+            Command::TakeRows(reply) => {
+                let _ = reply.send((self.take_rows(), self.durable.head()));
+            }
+            Command::Ping(reply) => {
+                let _ = reply.send(());
+            }
+            Command::Submit(_) | Command::Stop => unreachable!("sorted out by `run`"),
+        }
+    }
+
+    fn take_rows(&mut self) -> Rows {
+        self.world.rows(&std::mem::take(&mut self.touched))
+    }
+
+    /// Judges a batch, makes it durable, answers it.
+    fn commit(&mut self, batch: Vec<Submission>) -> Result<(), LogFailure> {
+        let mut records = Vec::with_capacity(batch.len());
+        let recorded_at = self.next_recorded_at();
+        let judged: Vec<_> = batch
+            .into_iter()
+            .map(|Submission { event, reply }| {
+                let event_id = event.event_id;
+                (event_id, reply, self.judge(event, recorded_at, &mut records))
+            })
+            .collect();
+        if !records.is_empty() {
+            self.durable = match Durable::append(self.log.as_mut(), &records) {
+                Ok(durable) => durable,
+                Err(failure) => {
+                    self.progress.publish_log_failed();
+                    for (_, reply, _) in judged {
+                        let _ = reply.send(Err(Unavailable::LogFailed));
+                    }
+                    return Err(failure);
+                }
+            };
+            self.last_recorded_at = Some(recorded_at);
+            self.progress.publish_durable(self.durable.head().sequence);
+        }
+        for (event_id, reply, verdict) in judged {
+            let durable = self.durable;
+            // A caller that gave up will learn the outcome by sending the event again.
+            let _ = reply.send(verdict.map(|verdict| Answer { event_id, verdict, durable }));
+        }
+        Ok(())
+    }
+
+    /// Judges one event in the order that clients can observe: known id, payload, rules. What is
+    /// accepted joins `records` and the world.
+    fn judge(
+        &mut self,
+        received: ReceivedEvent,
+        recorded_at: RecordedAt,
+        records: &mut Vec<Record>,
+    ) -> Result<Verdict, Unavailable> {
+        let ReceivedEvent { event_id, json, digest, content } = received;
+        if let Some(original) = self.world.original(event_id) {
+            let content_matches = original.digest == digest;
+            if !content_matches {
+                self.progress.count_conflicting_duplicate();
+            }
+            let (sequence, recorded_at) = (original.sequence, original.recorded_at);
+            return Ok(Verdict::Duplicate { sequence, recorded_at, content_matches });
+        }
+        let event = match content {
+            Ok(event) => event,
+            Err(problems) => return Ok(Verdict::Invalid(problems)),
+        };
+        let change = match self.world.decide(&event) {
+            Ok(change) => change,
+            Err(violation) => return Ok(Verdict::Refused(violation)),
+        };
+        let first = self.durable.head().sequence.next();
+        let sequence = records.last().map_or(first, |record| record.sequence.next());
+        if sequence.get() - self.progress.projected().get() > self.limits.lag_events {
+            return Err(Unavailable::ProjectionBehind);
+        }
+        let record = Record { sequence, batch: first, recorded_at, event, json, digest };
+        self.world.apply(change, &record, &mut self.touched);
+        records.push(record);
+        Ok(Verdict::Accepted { sequence, recorded_at })
+    }
+
+    /// Never earlier than the last one, whatever the machine's clock does.
+    fn next_recorded_at(&self) -> RecordedAt {
+        let now = RecordedAt::new(self.clock.now());
+        self.last_recorded_at.map_or(now, |last| last.max(now))
+    }
+}
+
+/// Answers what is still queued after a failure, so that no caller waits for its time-out.
+fn refuse_all(mut queue: mpsc::Receiver<Command>) {
+    queue.close();
+    while let Some(command) = queue.blocking_recv() {
+        if let Command::Submit(submission) = command {
+            let _ = submission.reply.send(Err(Unavailable::LogFailed));
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The composition root: the only place where adapters and use cases meet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use tracing::warn;
+
+use crate::application::ports::{Clock, Durable, EventLog, LogFailure, Projection, StoreError};
+use crate::application::progress::Progress;
+use crate::application::project::Projector;
+use crate::application::queries::Queries;
+use crate::application::verify::{Report, Verification};
+use crate::application::writer::{self, Past, WriterThread};
+use crate::config::{Limits, StorageSettings, millis};
+use crate::domain::ids::Sequence;
+use crate::domain::record::{Head, RecordedAt};
+use crate::domain::world::{ReplayError, Touched, World};
+use crate::infrastructure::clock::SystemClock;
+use crate::infrastructure::data_folder::{DataFolder, DataFolderError, FolderLock};
+use crate::infrastructure::event_log::FileEventLog;
+use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
+use crate::infrastructure::event_log::recovery::{self, DurabilityProof, ReadBytes, Recovered, RecoveryError};
+use crate::infrastructure::sql::sqlite::{SqliteReplacement, SqliteStore};
+use crate::web::{self, App, WebLimits};
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    #[error("{0}. The projection holds nothing that the log does not: `lockstream rebuild` makes it anew")]
+    Database(#[from] StoreError),
+    #[error(transparent)]
+    Replacement(#[from] std::io::Error),
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError<ReplayError>),
+    #[error(transparent)]
+    Log(#[from] LogFailure),
+    #[error("the writer thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The parts that a test replaces to make them fail.
+pub struct Adapters {
+    pub clock: Box<dyn Clock>,
+    /// Wraps the log in whatever the test needs.
+    pub log: Box<dyn FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog> + Send>,
+}
+
+impl Default for Adapters {
+    fn default() -> Self {
+        Self { clock: Box::new(SystemClock), log: Box::new(|log| log) }
+    }
+}
+
+/// A started service that nobody has connected to yet.
+pub struct Service {
+    pub router: Router,
+    pub writer: WriterThread,
+    pub projector: Projector,
+    pub progress: Arc<Progress>,
+    pub store: SqliteStore,
+    pub folder: DataFolder,
+    /// Held until the very end.
+    pub lock: FolderLock,
+    /// How much was recovered, for the start-up line.
+    pub start: StartReport,
+}
+
+/// What the start found.
+#[derive(Debug, Clone, Copy)]
+pub struct StartReport {
+    pub head_sequence: Sequence,
+    pub projected_sequence: Sequence,
+    pub recovery_ms: u128,
+}
+
+/// Recovers the log, opens the projection and starts the writer.
+pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapters) -> Result<Service, StartError> {
+    let begin = Instant::now();
+    let folder = storage.folder();
+    let lock = folder.lock()?;
+    let read_connections = u32::try_from(limits.read_connections).expect("the setting's bound is far below");
+    let store = SqliteStore::open(&storage.database(), read_connections).await?;
+    let checkpoint = store.checkpoint().await?;
+
+    let seen = DurabilityProof { source: "the projection's checkpoint".into(), head: checkpoint };
+    let opened = open_log(&folder, &[seen], limits, checkpoint, |_| {})?;
+    let mut log = (adapters.log)(Box::new(opened.log));
+    let durable = Durable::recovered(log.as_mut(), opened.head)?;
+
+    let head_sequence = opened.head.sequence;
+    let progress = Arc::new(Progress::new(head_sequence, checkpoint.sequence));
+    let Opened { world, touched, last_recorded_at, .. } = opened;
+    let past = Past { world, durable, touched, last_recorded_at };
+    let writer =
+        writer::start(past, log, adapters.clock, Arc::clone(&progress), limits.writer()).map_err(StartError::Thread)?;
+    let projection: Arc<dyn Projection> = Arc::new(store.clone());
+    let app = App {
+        writer: writer.queue.clone(),
+        queries: Queries {
+            lockers: Arc::new(store.clone()),
+            reservations: Arc::new(store.clone()),
+            progress: Arc::clone(&progress),
+            within: limits.query_timeout(),
+        },
+        progress: Arc::clone(&progress),
+        projection: Arc::clone(&projection),
+        limits: WebLimits {
+            body_bytes: limits.max_body_bytes,
+            body_timeout: millis(limits.body_timeout_ms),
+            lag_events: limits.max_lag_events as u64,
+        },
+    };
+    let projector = Projector { projection, progress: Arc::clone(&progress) };
+    let recovery_ms = begin.elapsed().as_millis();
+    let start = StartReport { head_sequence, projected_sequence: checkpoint.sequence, recovery_ms };
+    Ok(Service { router: web::router(Arc::new(app)), writer, projector, progress, store, folder, lock, start })
+}
+
+/// The recovered log, folded.
+struct Opened {
+    log: FileEventLog,
+    head: Head,
+    world: World,
+    /// What came after the checkpoint.
+    touched: Touched,
+    last_recorded_at: Option<RecordedAt>,
+}
+
+/// Recovers and folds the log of a locked folder.
+fn open_log(
+    folder: &DataFolder,
+    proofs: &[DurabilityProof],
+    limits: &Limits,
+    checkpoint: Head,
+    on_read: impl Fn(ReadBytes),
+) -> Result<Opened, StartError> {
+    let mut proofs = proofs.to_vec();
+    if let Some(head) = folder.clean_stop()? {
+        proofs.push(DurabilityProof { source: "the mark of the last clean stop".into(), head });
+    }
+    let (mut world, mut touched) = (World::default(), Touched::default());
+    let mut last_recorded_at = None;
+    let max_segment_bytes = limits.max_segment_bytes as u64;
+    let recovered = recovery::recover(&folder.log(), &proofs, max_segment_bytes, |record, head, read| {
+        world.replay(record, &mut touched)?;
+        if head.sequence == checkpoint.sequence {
+            touched = Touched::default();
+        }
+        last_recorded_at = Some(record.recorded_at);
+        on_read(read);
+        Ok(())
+    })?;
+    if let Some(torn) = &recovered.torn {
+        warn!(
+            place = %torn.place, bytes = torn.bytes, kept_at = %torn.kept_at.display(), reason = torn.reason,
+            "the last process was cut off while it wrote; what it wrote last was never acknowledged and is cut off"
+        );
+    }
+    let Recovered { log, head, .. } = recovered;
+    Ok(Opened { log, head, world, touched, last_recorded_at })
+}
+
+/// What `lockstream rebuild` did.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct RebuildReport {
+    /// The records that were folded.
+    pub records: u64,
+    pub lockers: u64,
+    pub compartments: u64,
+    pub reservations: u64,
+    pub elapsed_ms: u128,
+}
+
+/// Makes the projection anew: in a file beside the old one, which takes its place at the end.
+pub async fn rebuild(
+    storage: &StorageSettings,
+    limits: &Limits,
+    on_read: impl Fn(ReadBytes),
+) -> Result<RebuildReport, StartError> {
+    let begin = Instant::now();
+    let folder = storage.folder();
+    let _lock = folder.lock()?;
+    let mut opened = open_log(&folder, &[], limits, Head::default(), on_read)?;
+    Durable::recovered(&mut opened.log, opened.head)?;
+    let rows = opened.world.rows(&opened.touched);
+
+    let replacement = SqliteReplacement::beside(&storage.database())?;
+    let store = SqliteStore::open(replacement.path(), 1).await?;
+    store.apply(&rows, opened.head).await?;
+    store.close().await;
+    replacement.take_place()?;
+    Ok(RebuildReport {
+        records: opened.head.sequence.get(),
+        lockers: rows.lockers.len() as u64,
+        compartments: rows.compartments.len() as u64,
+        reservations: rows.reservations.len() as u64,
+        elapsed_ms: begin.elapsed().as_millis(),
+    })
+}
+
+/// Why a verification could not be carried out; findings are no errors.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("there is no log in {}: is LOCKSTREAM_DATA_DIR right?", .0.display())]
+    NoLog(PathBuf),
+    #[error(transparent)]
+    Log(HistoryError),
+    #[error(transparent)]
+    Database(#[from] StoreError),
+    #[error(transparent)]
+    Mark(#[from] DataFolderError),
+}
+
+/// Walks the log and compares the projection with it. Reads only, and takes no lock: a server may
+/// be running.
+pub async fn verify(storage: &StorageSettings, on_read: impl Fn(ReadBytes)) -> Result<Report, VerifyError> {
+    let folder = storage.folder();
+    if !folder.log().is_dir() {
+        return Err(VerifyError::NoLog(folder.log()));
+    }
+    let mut verification = Verification::default();
+    // The projection first: the log that is read after it is never behind it.
+    let database = storage.database();
+    if database.exists() {
+        let store = SqliteStore::open_read_only(&database).await?;
+        verification.expect_projection(store.contents().await?);
+        store.close().await;
+    }
+    if let Some(mark) = folder.clean_stop()? {
+        verification.expect_head(mark);
+    }
+    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?;
+    while let Some(item) = history.next() {
+        match item {
+            Ok((record, head)) => {
+                verification.take(&record, head);
+                on_read(ReadBytes { done: history.bytes_read(), total: history.bytes_total() });
+            }
+            Err(HistoryError::Damaged(damage)) => match damage.extent {
+                Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, damage.to_string(), bytes),
+                Extent::LostHistory { ref proof } => {
+                    verification.lost_history(damage.sequence, format!("{damage}; {proof}"));
+                }
+            },
+            Err(error) => return Err(VerifyError::Log(error)),
+        }
+    }
+    Ok(verification.finish())
+}

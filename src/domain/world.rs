@@ -1,0 +1,200 @@
+//! The world: the fold of the whole log, against which every event is decided.
+//!
+//! Deciding and applying are two steps. [`World::decide`] only looks and hands out a [`Change`];
+//! [`World::apply`] only does what a `Change` says and cannot fail. A `Change` can be made by the
+//! rules alone, so nothing illegal can be applied. Nothing here reads a clock: order is the order
+//! of the log.
+
+mod rules;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::domain::event::json::ContentDigest;
+use crate::domain::event::{Event, Severity};
+use crate::domain::fault::Fault;
+use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
+use crate::domain::locker::{Compartment, Locker};
+use crate::domain::record::{Record, RecordedAt};
+use crate::domain::reservation::{Reservation, ReservationState};
+use crate::domain::rows::{CompartmentRow, ReservationStatus, Rows};
+use crate::domain::violation::Violation;
+
+/// Everything that is, and every id that ever was.
+#[derive(Debug, Default)]
+pub struct World {
+    originals: HashMap<EventId, Original>,
+    lockers: HashMap<LockerId, Locker>,
+    reservations: HashMap<ReservationId, Reservation>,
+    faults: HashMap<EventId, Fault>,
+}
+
+/// What is remembered of an accepted event, to answer its repetitions.
+#[derive(Debug, Clone, Copy)]
+pub struct Original {
+    pub sequence: Sequence,
+    pub recorded_at: RecordedAt,
+    pub digest: ContentDigest,
+}
+
+/// The effect of one event, allowed by the rules in the world that decided it.
+#[derive(Debug)]
+pub struct Change(Effect);
+
+#[derive(Debug)]
+enum Effect {
+    Register(CompartmentId),
+    Reserve(ReservationId, CompartmentId),
+    Advance(ReservationId, ReservationState),
+    OpenFault(CompartmentId, Severity),
+    CloseFault(EventId),
+}
+
+/// What changed since somebody last asked for rows.
+#[derive(Debug, Default)]
+pub struct Touched {
+    lockers: HashSet<LockerId>,
+    compartments: HashSet<(LockerId, CompartmentId)>,
+    reservations: HashSet<ReservationId>,
+}
+
+/// Why a log cannot be a history of this world.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("the event_id {0} was recorded before, as sequence {1}")]
+    RepeatedEventId(EventId, Sequence),
+    #[error("the rules refuse the recorded event: {0}")]
+    Refused(Box<Violation>),
+}
+
+impl World {
+    /// The record of an event that was accepted before.
+    #[must_use]
+    pub fn original(&self, id: EventId) -> Option<Original> {
+        self.originals.get(&id).copied()
+    }
+
+    /// Judges an event by the rules. Looks only; the world stays as it is.
+    pub fn decide(&self, event: &Event) -> Result<Change, Violation> {
+        rules::decide(self, event).map(Change)
+    }
+
+    /// Carries out what [`Self::decide`] allowed for this record's event, in this very world.
+    pub fn apply(&mut self, change: Change, record: &Record, touched: &mut Touched) {
+        let Record { sequence, recorded_at, digest, ref event, .. } = *record;
+        self.originals.insert(event.id, Original { sequence, recorded_at, digest });
+        let locker_id = &event.locker_id;
+        let locker = self.lockers.entry(locker_id.clone()).or_default();
+        let compartment_id = match change.0 {
+            Effect::Register(compartment_id) => {
+                locker.compartments.insert(compartment_id.clone(), Compartment::new(sequence));
+                compartment_id
+            }
+            Effect::Reserve(reservation_id, compartment_id) => {
+                let state = ReservationState::Created;
+                compartment_in(locker, &compartment_id).hold(&reservation_id, state);
+                touched.reservations.insert(reservation_id.clone());
+                self.reservations.insert(
+                    reservation_id,
+                    Reservation {
+                        locker_id: locker_id.clone(),
+                        compartment_id: compartment_id.clone(),
+                        state,
+                        created: sequence,
+                        changed: sequence,
+                    },
+                );
+                compartment_id
+            }
+            Effect::Advance(reservation_id, state) => {
+                let reservation = self.reservations.get_mut(&reservation_id);
+                let reservation = reservation.expect("the rules found the reservation that advances");
+                reservation.state = state;
+                reservation.changed = sequence;
+                let compartment_id = reservation.compartment_id.clone();
+                compartment_in(locker, &compartment_id).hold(&reservation_id, state);
+                if !state.is_active() {
+                    locker.closed.add_reservation(&compartment_id, &reservation_id, state);
+                }
+                touched.reservations.insert(reservation_id);
+                compartment_id
+            }
+            Effect::OpenFault(compartment_id, severity) => {
+                compartment_in(locker, &compartment_id).open_fault(event.id, severity, sequence);
+                self.faults.insert(
+                    event.id,
+                    Fault {
+                        locker_id: locker_id.clone(),
+                        compartment_id: compartment_id.clone(),
+                        severity,
+                        reported: sequence,
+                        cleared: None,
+                    },
+                );
+                compartment_id
+            }
+            Effect::CloseFault(fault_id) => {
+                let fault = self.faults.get_mut(&fault_id).expect("the rules found the fault that is cleared");
+                fault.cleared = Some(sequence);
+                compartment_in(locker, &fault.compartment_id).close_fault(fault_id);
+                locker.closed.add_fault(&fault.compartment_id, fault_id, fault.severity);
+                fault.compartment_id.clone()
+            }
+        };
+        touched.compartments.insert((locker_id.clone(), compartment_id));
+        touched.lockers.insert(locker_id.clone());
+    }
+
+    /// Takes in a record of the log. The rules are asked again: a log that they refuse was not
+    /// written by this service, and must not be served.
+    pub fn replay(&mut self, record: &Record, touched: &mut Touched) -> Result<(), ReplayError> {
+        if let Some(original) = self.original(record.event.id) {
+            return Err(ReplayError::RepeatedEventId(record.event.id, original.sequence));
+        }
+        let change = self.decide(&record.event).map_err(|violation| ReplayError::Refused(Box::new(violation)))?;
+        self.apply(change, record, touched);
+        Ok(())
+    }
+
+    /// The rows of what was touched, as they now are.
+    pub fn rows(&mut self, touched: &Touched) -> Rows {
+        let mut rows = Rows::default();
+        for id in &touched.lockers {
+            let locker = self.lockers.get_mut(id).expect("a touched locker exists");
+            rows.lockers.push(locker.summary(id));
+        }
+        for (locker_id, id) in &touched.compartments {
+            let compartment = self.compartment(locker_id, id).expect("a touched compartment exists");
+            rows.compartments.push(CompartmentRow { locker_id: locker_id.clone(), status: compartment.status(id) });
+        }
+        for id in &touched.reservations {
+            let status = self.reservations.get(id).expect("a touched reservation exists").state;
+            rows.reservations.push(ReservationStatus { reservation_id: id.clone(), status });
+        }
+        rows
+    }
+
+    /// The rows of everything.
+    pub fn all_rows(&mut self) -> Rows {
+        let compartments = self
+            .lockers
+            .iter()
+            .flat_map(|(locker_id, locker)| locker.compartments.keys().map(|id| (locker_id.clone(), id.clone())));
+        let everything = Touched {
+            compartments: compartments.collect(),
+            lockers: self.lockers.keys().cloned().collect(),
+            reservations: self.reservations.keys().cloned().collect(),
+        };
+        self.rows(&everything)
+    }
+
+    fn compartment(&self, locker: &LockerId, id: &CompartmentId) -> Option<&Compartment> {
+        self.lockers.get(locker)?.compartments.get(id)
+    }
+}
+
+fn compartment_in<'w>(locker: &'w mut Locker, id: &CompartmentId) -> &'w mut Compartment {
+    locker.compartments.get_mut(id).expect("the rules found the compartment that changes")
+}
+
+#[cfg(test)]
+mod tests_placeholder {}

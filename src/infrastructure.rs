@@ -1,0 +1,7 @@
+//! The adapters: files, databases, the clock, the log output of the process.
+
+pub mod clock;
+pub mod data_folder;
+pub mod event_log;
+pub mod sql;
+pub mod telemetry;

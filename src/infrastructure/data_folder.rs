@@ -1,0 +1,131 @@
+//! The data folder: one process's property, with the log, the mark of a clean stop and, unless
+//! told otherwise, the SQLite projection.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::hash::ChainHash;
+use crate::domain::ids::Sequence;
+use crate::domain::record::Head;
+use crate::infrastructure::event_log::segments::sync_folder;
+
+const LOCK_FILE: &str = "lockstream.lock";
+const CLEAN_STOP_FILE: &str = "clean-stop.json";
+
+#[derive(Debug, thiserror::Error)]
+pub enum DataFolderError {
+    #[error("{doing}: {source} ({}); check that the folder exists and that this user may write in it", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "the data folder {} is in use by another lockstream process; stop that one first, or give this one \
+         another folder with LOCKSTREAM_DATA_DIR", .0.display()
+    )]
+    InUse(PathBuf),
+    #[error("the mark of the last clean stop cannot be understood: {reason} ({})", path.display())]
+    BadMark { path: PathBuf, reason: String },
+}
+
+/// The paths in a data folder.
+#[derive(Debug, Clone)]
+pub struct DataFolder {
+    root: PathBuf,
+}
+
+/// Holds the folder against other processes until it is dropped, or the process ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl DataFolder {
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.root.join("projection.db")
+    }
+
+    /// Creates what is missing and takes the folder for this process.
+    pub fn lock(&self) -> Result<FolderLock, DataFolderError> {
+        let log = self.log();
+        fs::create_dir_all(&log).map_err(|source| failed("the data folder cannot be created", &self.root, source))?;
+        // The names of new folders have to survive a crash like what is in them.
+        for folder in [&log, &self.root].into_iter().filter_map(|path| path.parent()) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            sync_folder(folder).map_err(|source| failed("the data folder cannot be synced", folder, source))?;
+        }
+        let path = self.root.join(LOCK_FILE);
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|source| failed("the data folder cannot be written", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(DataFolderError::InUse(self.root.clone())),
+            Err(TryLockError::Error(source)) => Err(failed("the data folder cannot be locked", &path, source)),
+        }
+    }
+
+    /// The head at the last clean stop; `None` when there was none yet.
+    pub fn clean_stop(&self) -> Result<Option<Head>, DataFolderError> {
+        let path = self.root.join(CLEAN_STOP_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed("the mark of the last clean stop cannot be read", &path, source)),
+        };
+        let bad = |reason: String| DataFolderError::BadMark { path: path.clone(), reason };
+        let mark: CleanStop = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        let chain_hash = ChainHash::parse(&mark.hash).ok_or_else(|| bad("the hash has not 64 hex digits".into()))?;
+        Ok(Some(Head { sequence: Sequence::new(mark.seq), chain_hash }))
+    }
+
+    /// Marks that everything up to `head` was durable when the process stopped. Stays true for
+    /// ever, so nothing has to take it back.
+    pub fn mark_clean_stop(&self, head: Head) -> Result<(), DataFolderError> {
+        let path = self.root.join(CLEAN_STOP_FILE);
+        let mark = CleanStop { v: 1, seq: head.sequence.get(), hash: head.chain_hash.to_string() };
+        let text = serde_json::to_string(&mark).expect("numbers and text have a JSON form");
+        replace(&path, text.as_bytes())
+            .map_err(|source| failed("the mark of a clean stop cannot be written", &path, source))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct CleanStop {
+    v: u32,
+    seq: u64,
+    hash: String,
+}
+
+/// Replaces a file so that a crash leaves either the old content or the new one.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    sync_folder(path.parent().expect("the mark lies in the data folder"))
+}
+
+fn failed(doing: &'static str, path: &Path, source: io::Error) -> DataFolderError {
+    DataFolderError::Io { doing, path: path.to_owned(), source }
+}

@@ -1,0 +1,240 @@
+//! Reading the log: every record in order, each proven by the chain, until the end or the first
+//! damage.
+//!
+//! Read-only, and so safe beside a running server. Damage is told apart here in the one way that
+//! matters: a batch is written only after the one before it was synced, so damage with anything of
+//! a later batch behind it is *lost history*, and damage with nothing later behind it is a *torn
+//! tail*, a write that nobody was told about. Acting on that is left to
+//! [`recovery`](crate::infrastructure::event_log::recovery).
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::vec;
+
+use crate::domain::ids::Sequence;
+use crate::domain::record::{Head, Record};
+use crate::infrastructure::event_log::line::{self, Header};
+use crate::infrastructure::event_log::segments::{self, Segment};
+
+const READ_BUFFER_BYTES: usize = 1 << 20;
+
+/// Where in the log something is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub segment: PathBuf,
+    /// From 1.
+    pub line: u64,
+    /// The line's first byte in the segment, from 0.
+    pub offset_bytes: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}, byte offset {}", self.segment.display(), self.line, self.offset_bytes)
+    }
+}
+
+/// The first place where the log is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {reason} (sequence {sequence} is due here)")]
+pub struct Damage {
+    pub place: Place,
+    /// The sequence that should stand there.
+    pub sequence: Sequence,
+    pub reason: String,
+    pub extent: Extent,
+}
+
+/// What the damage means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing behind the damage proves that it was ever synced.
+    TornTail { bytes: u64 },
+    /// Acknowledged records are damaged or missing; says what proves it.
+    LostHistory { proof: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
+
+/// An iterator over the records of a log. Ends after its first error.
+#[derive(Debug)]
+pub struct History {
+    folder: PathBuf,
+    upcoming: vec::IntoIter<Segment>,
+    reader: Option<Reader>,
+    head: Head,
+    bytes_read: u64,
+    bytes_total: u64,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Reader {
+    segment: Segment,
+    input: BufReader<File>,
+    line: Vec<u8>,
+    /// The place of the next line.
+    line_number: u64,
+    offset_bytes: u64,
+}
+
+impl History {
+    /// Starts at the first record. What is appended to the last segment meanwhile is read too.
+    pub fn open(folder: &Path) -> Result<Self, HistoryError> {
+        let unreadable = |source| HistoryError::Unreadable { path: folder.to_owned(), source };
+        let listed = segments::list(folder).map_err(unreadable)?;
+        let sizes = listed.iter().map(|segment| Ok(fs::metadata(&segment.path)?.len()));
+        let bytes_total = sizes.sum::<io::Result<u64>>().map_err(unreadable)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            upcoming: listed.into_iter(),
+            reader: None,
+            head: Head::default(),
+            bytes_read: 0,
+            bytes_total,
+            ended: false,
+        })
+    }
+
+    /// The end of what was read so far.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    #[must_use]
+    pub const fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// The size of the log when the reading began.
+    #[must_use]
+    pub const fn bytes_total(&self) -> u64 {
+        self.bytes_total
+    }
+
+    /// The segment that was read last, and how many good bytes it begins with.
+    #[must_use]
+    pub fn last_segment(&self) -> Option<(&Path, u64)> {
+        self.reader.as_ref().map(|reader| (reader.segment.path.as_path(), reader.offset_bytes))
+    }
+
+    fn read(&mut self) -> Result<Option<(Record, Head)>, HistoryError> {
+        loop {
+            let Some(reader) = &mut self.reader else {
+                if !self.open_next()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let unreadable = |source| HistoryError::Unreadable { path: reader.segment.path.clone(), source };
+            reader.line.clear();
+            let length = reader.input.read_until(b'\n', &mut reader.line).map_err(unreadable)?;
+            if length == 0 {
+                if self.open_next()? {
+                    continue;
+                }
+                return Ok(None);
+            }
+            let outcome = match reader.line.split_last() {
+                Some((b'\n', line)) => line::decode(line, self.head).map_err(|error| error.to_string()),
+                _ => Err("the line has no end".to_owned()),
+            };
+            let (record, head) = match outcome {
+                Ok(read) => read,
+                Err(reason) => return Err(self.damaged(reason)),
+            };
+            reader.offset_bytes += length as u64;
+            reader.line_number += 1;
+            self.bytes_read += length as u64;
+            self.head = head;
+            return Ok(Some((record, head)));
+        }
+    }
+
+    /// Goes on to the next segment, which has to begin where the log ends so far.
+    fn open_next(&mut self) -> Result<bool, HistoryError> {
+        let Some(segment) = self.upcoming.next() else { return Ok(false) };
+        let due = self.head.sequence.next();
+        if segment.first != due {
+            let place = Place { segment: segments::path(&self.folder, due), line: 1, offset_bytes: 0 };
+            let proof = format!("the next segment there is {}", segment.path.display());
+            let reason = "the segment that should begin here is missing".to_owned();
+            return Err(Damage { place, sequence: due, reason, extent: Extent::LostHistory { proof } }.into());
+        }
+        let file = File::open(&segment.path)
+            .map_err(|source| HistoryError::Unreadable { path: segment.path.clone(), source })?;
+        let input = BufReader::with_capacity(READ_BUFFER_BYTES, file);
+        self.reader = Some(Reader { segment, input, line: Vec::new(), line_number: 1, offset_bytes: 0 });
+        Ok(true)
+    }
+
+    /// Finds out what the damage at the present place means.
+    fn damaged(&mut self, reason: String) -> HistoryError {
+        let reader = self.reader.as_mut().expect("damage is found in a segment that is being read");
+        let path = reader.segment.path.clone();
+        let place = Place { segment: path.clone(), line: reader.line_number, offset_bytes: reader.offset_bytes };
+        let extent = if let Some(next) = self.upcoming.next() {
+            // A segment is begun only after everything before it was synced.
+            Extent::LostHistory { proof: format!("a later segment exists: {}", next.path.display()) }
+        } else {
+            let mut tail = Vec::new();
+            let read = reader
+                .input
+                .seek(SeekFrom::Start(reader.offset_bytes))
+                .and_then(|_| reader.input.read_to_end(&mut tail));
+            if let Err(source) = read {
+                return HistoryError::Unreadable { path, source };
+            }
+            match later_batch(&tail, self.head) {
+                Some(later) => Extent::LostHistory {
+                    proof: format!("sequence {} of the later batch {} stands behind it", later.sequence, later.batch),
+                },
+                None => Extent::TornTail { bytes: tail.len() as u64 },
+            }
+        };
+        Damage { place, sequence: self.head.sequence.next(), reason, extent }.into()
+    }
+}
+
+impl Iterator for History {
+    /// A record, and the head that it makes.
+    type Item = Result<(Record, Head), HistoryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.read().transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+/// Looks in what follows `head`, damaged as it is, for a record of a later batch than the one that
+/// the next record belongs to.
+///
+/// That record belongs either to the batch of `head` or to one that begins with itself. So a batch
+/// that begins after it is a later one. Only beginnings of lines count: a compact event holds no
+/// line feed, so no client can put something there that looks like a record.
+fn later_batch(tail: &[u8], head: Head) -> Option<Header> {
+    let due = head.sequence.next();
+    let is_later = |header: &Header| header.batch > due && header.sequence >= header.batch;
+    let line_starts =
+        std::iter::once(0).chain(tail.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1));
+    if let Some(later) = line_starts.filter_map(|at| line::peek_header(&tail[at..])).find(is_later) {
+        return Some(later);
+    }
+    // A whole record whose end of line alone is damaged hides the beginning of the next line.
+    let end = line::sealed_prefix(tail, head)?;
+    let hidden = [end, end + 1].into_iter().filter_map(|at| line::peek_header(tail.get(at..)?));
+    hidden.into_iter().find(is_later)
+}

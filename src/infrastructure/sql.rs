@@ -1,0 +1,109 @@
+//! The projection in SQL: plain rows, no rule, no arithmetic.
+
+pub mod sqlite;
+
+use std::error::Error;
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::application::ports::StoreError;
+use crate::domain::hash::{ChainHash, StateHash};
+use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
+use crate::domain::record::Head;
+use crate::domain::reservation::ReservationState;
+use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+
+/// The rows of one transaction as JSON arrays of arrays, one for each table: so a statement has
+/// one parameter and one text, however many rows there are.
+struct RowParameters {
+    lockers: String,
+    compartments: String,
+    reservations: String,
+}
+
+impl RowParameters {
+    fn of(rows: &Rows) -> Self {
+        Self {
+            lockers: json_rows(rows.lockers.iter().map(|row| {
+                let counts = (row.compartments, row.active_reservations, row.degraded_compartments);
+                (&row.locker_id, counts.0, counts.1, counts.2, row.state_hash)
+            })),
+            compartments: json_rows(rows.compartments.iter().map(|row| {
+                let status = &row.status;
+                (&row.locker_id, &status.compartment_id, u8::from(status.degraded), &status.active_reservation)
+            })),
+            reservations: json_rows(rows.reservations.iter().map(|row| (&row.reservation_id, row.status))),
+        }
+    }
+}
+
+fn json_rows(rows: impl Iterator<Item = impl Serialize>) -> String {
+    let rows: Vec<_> = rows.collect();
+    serde_json::to_string(&rows).expect("texts and numbers have a JSON form")
+}
+
+/// A stored value that the service never writes: somebody else changed the database.
+#[derive(Debug, thiserror::Error)]
+#[error("column {column} holds {value:?}, which lockstream never writes")]
+struct ForeignValue {
+    column: &'static str,
+    value: String,
+}
+
+type Read<T> = Result<T, sqlx::Error>;
+
+fn read_locker(row: &SqliteRow) -> Read<LockerSummary> {
+    Ok(LockerSummary {
+        locker_id: text(row, "locker_id", |text| LockerId::parse(text).ok())?,
+        compartments: count(row, "compartments")?,
+        active_reservations: count(row, "active_reservations")?,
+        degraded_compartments: count(row, "degraded_compartments")?,
+        state_hash: text(row, "state_hash", StateHash::parse)?,
+    })
+}
+
+fn read_compartment(row: &SqliteRow) -> Read<CompartmentStatus> {
+    let active: Option<&str> = row.try_get("active_reservation")?;
+    Ok(CompartmentStatus {
+        compartment_id: text(row, "compartment_id", |text| CompartmentId::parse(text).ok())?,
+        degraded: row.try_get("degraded")?,
+        active_reservation: active
+            .map(|_| text(row, "active_reservation", |text| ReservationId::parse(text).ok()))
+            .transpose()?,
+    })
+}
+
+fn read_reservation(row: &SqliteRow) -> Read<ReservationStatus> {
+    Ok(ReservationStatus {
+        reservation_id: text(row, "reservation_id", |text| ReservationId::parse(text).ok())?,
+        status: text(row, "status", ReservationState::parse)?,
+    })
+}
+
+fn read_checkpoint(row: &SqliteRow) -> Read<Head> {
+    Ok(Head {
+        sequence: Sequence::new(count(row, "sequence")?),
+        chain_hash: text(row, "chain_hash", ChainHash::parse)?,
+    })
+}
+
+fn text<T>(row: &SqliteRow, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
+    let value: &str = row.try_get(column)?;
+    parse(value).ok_or_else(|| foreign(column, value.to_owned()))
+}
+
+fn count(row: &SqliteRow, column: &'static str) -> Read<u64> {
+    let value: i64 = row.try_get(column)?;
+    u64::try_from(value).map_err(|_| foreign(column, value.to_string()))
+}
+
+fn foreign(column: &'static str, value: String) -> sqlx::Error {
+    let source: Box<dyn Error + Send + Sync> = Box::new(ForeignValue { column, value });
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source }
+}
+
+fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |source| StoreError { doing, source: Box::new(source) }
+}

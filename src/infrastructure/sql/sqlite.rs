@@ -1,0 +1,247 @@
+//! The projection in SQLite: one connection that writes, a few that read beside it (WAL).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+
+use crate::application::ports::{LockerRepository, Projection, ReservationRepository, StoreError};
+use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
+use crate::domain::record::Head;
+use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+use crate::infrastructure::sql::{
+    RowParameters, failed, read_checkpoint, read_compartment, read_locker, read_reservation, text,
+};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a statement waits for another process's lock on the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a query waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const READING: &str = "could not be read";
+const WRITING: &str = "could not be written";
+
+/// The projection in a SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it where it is missing, and brings its tables up to date.
+    pub async fn open(path: &Path, read_connections: u32) -> Result<Self, StoreError> {
+        let opening = failed("could not be opened");
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A crash may take back transactions, never the file's order: the log has them all.
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(&opening)?;
+        MIGRATIONS.run(&writer).await.map_err(|error| failed("could not be migrated")(error.into()))?;
+        let readers = pool(read_connections).connect_with(options.read_only(true)).await.map_err(&opening)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Opens an existing file for reading alone, beside the process that writes it.
+    pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+        let readers = pool(1).connect_with(options).await.map_err(failed("could not be opened"))?;
+        Ok(Self { writer: readers.clone(), readers })
+    }
+
+    /// Closes the file, with all that was written moved into it.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn apply_rows(&self, rows: &Rows, head: Head) -> Result<(), sqlx::Error> {
+        let parameters = RowParameters::of(rows);
+        let sequence = i64::try_from(head.sequence.get()).expect("a log never reaches 2^63 records");
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for (statement, rows) in [
+            (UPSERT_LOCKERS, parameters.lockers),
+            (UPSERT_COMPARTMENTS, parameters.compartments),
+            (UPSERT_RESERVATIONS, parameters.reservations),
+        ] {
+            sqlx::query(statement).bind(rows).execute(&mut *transaction).await?;
+        }
+        sqlx::query(UPSERT_CHECKPOINT)
+            .bind(sequence)
+            .bind(head.chain_hash.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
+    }
+
+    async fn read_all(&self) -> Result<(Head, Rows), sqlx::Error> {
+        let mut transaction = self.readers.begin().await?;
+        let head = sqlx::query(SELECT_CHECKPOINT).fetch_optional(&mut *transaction).await?;
+        let head = head.as_ref().map(read_checkpoint).transpose()?.unwrap_or_default();
+        let lockers = sqlx::query("SELECT * FROM lockers").fetch_all(&mut *transaction).await?;
+        let compartments = sqlx::query("SELECT * FROM compartments").fetch_all(&mut *transaction).await?;
+        let reservations = sqlx::query("SELECT * FROM reservations").fetch_all(&mut *transaction).await?;
+        let compartment_row = |row: &SqliteRow| {
+            let locker_id = text(row, "locker_id", |text| LockerId::parse(text).ok())?;
+            Ok(CompartmentRow { locker_id, status: read_compartment(row)? })
+        };
+        let rows = Rows {
+            lockers: lockers.iter().map(read_locker).collect::<Result<_, _>>()?,
+            compartments: compartments.iter().map(compartment_row).collect::<Result<_, sqlx::Error>>()?,
+            reservations: reservations.iter().map(read_reservation).collect::<Result<_, _>>()?,
+        };
+        Ok((head, rows))
+    }
+}
+
+/// A new database file that will take the place of an old one.
+#[derive(Debug)]
+pub struct SqliteReplacement {
+    old: PathBuf,
+    new: PathBuf,
+}
+
+impl SqliteReplacement {
+    /// Names a fresh file beside the old one; what an interrupted attempt left there is removed.
+    pub fn beside(old: &Path) -> io::Result<Self> {
+        let new = with_suffix(old, ".new");
+        for leftover in family(&new) {
+            remove_if_present(&leftover)?;
+        }
+        Ok(Self { old: old.to_owned(), new })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.new
+    }
+
+    /// Replaces the old file in one step. Both have to be closed.
+    pub fn take_place(self) -> io::Result<()> {
+        // First the old file's companions: beside the new one they would be taken for its own.
+        for companion in family(&self.old).into_iter().skip(1) {
+            remove_if_present(&companion)?;
+        }
+        fs::rename(&self.new, &self.old)
+    }
+}
+
+/// A database file and its companions, the write-ahead log and its index.
+fn family(file: &Path) -> [PathBuf; 3] {
+    [file.to_owned(), with_suffix(file, "-wal"), with_suffix(file, "-shm")]
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .min_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+const UPSERT_LOCKERS: &str = "
+    INSERT INTO lockers (locker_id, compartments, active_reservations, degraded_compartments, state_hash)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1) WHERE true
+    ON CONFLICT (locker_id) DO UPDATE SET
+        compartments = excluded.compartments,
+        active_reservations = excluded.active_reservations,
+        degraded_compartments = excluded.degraded_compartments,
+        state_hash = excluded.state_hash";
+
+const UPSERT_COMPARTMENTS: &str = "
+    INSERT INTO compartments (locker_id, compartment_id, degraded, active_reservation)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($1) WHERE true
+    ON CONFLICT (locker_id, compartment_id) DO UPDATE SET
+        degraded = excluded.degraded,
+        active_reservation = excluded.active_reservation";
+
+const UPSERT_RESERVATIONS: &str = "
+    INSERT INTO reservations (reservation_id, status)
+    SELECT value ->> 0, value ->> 1 FROM json_each($1) WHERE true
+    ON CONFLICT (reservation_id) DO UPDATE SET status = excluded.status";
+
+const UPSERT_CHECKPOINT: &str = "
+    INSERT INTO checkpoint (id, sequence, chain_hash) VALUES (1, $1, $2)
+    ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, chain_hash = excluded.chain_hash";
+
+const SELECT_CHECKPOINT: &str = "SELECT sequence, chain_hash FROM checkpoint";
+
+#[async_trait]
+impl Projection for SqliteStore {
+    async fn checkpoint(&self) -> Result<Head, StoreError> {
+        let row = sqlx::query(SELECT_CHECKPOINT).fetch_optional(&self.readers).await.map_err(failed(READING))?;
+        row.as_ref().map_or_else(|| Ok(Head::default()), read_checkpoint).map_err(failed(READING))
+    }
+
+    async fn apply(&self, rows: &Rows, head: Head) -> Result<(), StoreError> {
+        self.apply_rows(rows, head).await.map_err(failed(WRITING))
+    }
+
+    async fn contents(&self) -> Result<(Head, Rows), StoreError> {
+        self.read_all().await.map_err(failed(READING))
+    }
+}
+
+#[async_trait]
+impl LockerRepository for SqliteStore {
+    async fn summary(&self, id: &LockerId) -> Result<Option<LockerSummary>, StoreError> {
+        let row = sqlx::query("SELECT * FROM lockers WHERE locker_id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed(READING))?;
+        row.as_ref().map(read_locker).transpose().map_err(failed(READING))
+    }
+
+    async fn compartment(
+        &self,
+        locker: &LockerId,
+        id: &CompartmentId,
+    ) -> Result<Option<CompartmentStatus>, StoreError> {
+        let row = sqlx::query("SELECT * FROM compartments WHERE locker_id = $1 AND compartment_id = $2")
+            .bind(locker.as_str())
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed(READING))?;
+        row.as_ref().map(read_compartment).transpose().map_err(failed(READING))
+    }
+}
+
+#[async_trait]
+impl ReservationRepository for SqliteStore {
+    async fn status(&self, id: &ReservationId) -> Result<Option<ReservationStatus>, StoreError> {
+        let row = sqlx::query("SELECT * FROM reservations WHERE reservation_id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed(READING))?;
+        row.as_ref().map(read_reservation).transpose().map_err(failed(READING))
+    }
+}

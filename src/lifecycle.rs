@@ -1,0 +1,134 @@
+//! The life of a serving process: start, run, and one of two ends.
+//!
+//! *In order*, on SIGTERM or Ctrl-C: no new connections, what is under way is answered, the writer
+//! commits what is queued, the projection is brought up to date, the stop is marked. *By failure*,
+//! when the log cannot be written: clients learn it for a moment longer, then the process ends and
+//! nothing more is written anywhere.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::application::ports::LogFailure;
+use crate::composition::{self, Adapters, Service, StartError};
+use crate::config::{ServerSettings, StorageSettings, millis};
+use crate::infrastructure::data_folder::DataFolderError;
+use crate::web::server::{self, ConnectionLimits};
+
+/// How long a service whose log failed goes on answering 503, so that clients and load balancers
+/// see it.
+const FAILURE_LINGER: Duration = Duration::from_secs(1);
+
+/// Why the service ended other than in order.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot listen on {addr} (LOCKSTREAM_ADDR): {source}")]
+    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("the signals of the system cannot be heard: {0}")]
+    Signals(std::io::Error),
+    #[error(transparent)]
+    LogFailed(#[from] LogFailure),
+    #[error("the writer did not end in time; the next start finds out what it still wrote")]
+    WriterStuck,
+    #[error(transparent)]
+    Mark(#[from] DataFolderError),
+}
+
+/// Serves until a signal, or until the log fails.
+pub async fn serve(storage: &StorageSettings, settings: &ServerSettings) -> Result<(), ServeError> {
+    let stop = CancellationToken::new();
+    cancel_on_signal(&stop).map_err(ServeError::Signals)?;
+    let listener = listen(settings.addr).await?;
+    run(listener, storage, settings, Adapters::default(), stop).await
+}
+
+/// Opens the port. Connections wait there until the service has recovered.
+pub async fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(addr).await.map_err(|source| ServeError::Listen { addr, source })
+}
+
+/// Starts on a port that is already open and serves until `stop`.
+pub async fn run(
+    listener: TcpListener,
+    storage: &StorageSettings,
+    settings: &ServerSettings,
+    adapters: Adapters,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let limits = &settings.limits;
+    let service = composition::start(storage, limits, adapters).await?;
+    info!(
+        addr = %listener.local_addr().unwrap_or(settings.addr),
+        data_dir = %storage.data_dir.display(),
+        database = %storage.database().display(),
+        head_sequence = %service.start.head_sequence,
+        projected_sequence = %service.start.projected_sequence,
+        recovery_ms = service.start.recovery_ms,
+        "serving",
+    );
+    let Service { router, writer, projector, progress, store, folder, lock, .. } = service;
+    let queue = writer.queue.clone();
+    let following = tokio::spawn({
+        let queue = queue.clone();
+        async move {
+            projector.follow(&queue).await;
+            projector
+        }
+    });
+    let connections = ConnectionLimits {
+        max_connections: limits.max_connections,
+        head_timeout: millis(limits.head_timeout_ms),
+        stop_timeout: limits.stop_timeout(),
+    };
+    let stop_serving = CancellationToken::new();
+    let serving = tokio::spawn(server::serve(listener, router, connections, stop_serving.clone()));
+
+    tokio::select! {
+        () = stop.cancelled() => info!("stopping: no new connections; what is under way is answered"),
+        () = progress.wait_for_log_failure() => sleep(FAILURE_LINGER).await,
+    }
+    stop_serving.cancel();
+    if !serving.await.expect("the server task does not panic") {
+        warn!(limit_ms = limits.stop_timeout_ms, "some requests did not finish in time and were cut off");
+    }
+    queue.stop().await;
+    let remains = timeout(limits.stop_timeout(), writer.ended()).await.map_err(|_| ServeError::WriterStuck)??;
+
+    let flush = async {
+        let projector = following.await.expect("the projection task does not panic");
+        projector.write(&remains.rows, remains.head).await;
+        store.close().await;
+    };
+    if timeout(limits.stop_timeout(), flush).await.is_err() {
+        warn!(
+            lag_events = progress.lag_events(),
+            "the projection could not be brought up to date; the next start will"
+        );
+    }
+    folder.mark_clean_stop(remains.head)?;
+    info!(head_sequence = %remains.head.sequence, "stopped");
+    drop(lock);
+    Ok(())
+}
+
+/// Cancels on the first SIGTERM or Ctrl-C. A second one changes nothing: every step is bounded.
+fn cancel_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}

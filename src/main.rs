@@ -1,0 +1,145 @@
+//! The `lockstream` binary: reads the settings, runs a command, ends with a documented code.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lockstream::application::verify::Report;
+use lockstream::cli::{self, Cli, Command, exit};
+use lockstream::composition::{self, RebuildReport};
+use lockstream::infrastructure::event_log::recovery::ReadBytes;
+use lockstream::infrastructure::telemetry;
+use lockstream::lifecycle;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A broken .env must not be half-read; a missing one is normal.
+    if let Err(error) = dotenvy::dotenv()
+        && !error.not_found()
+    {
+        eprintln!("error: the file .env cannot be read: {error}");
+        return ExitCode::from(exit::USAGE);
+    }
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let filter = telemetry::parse_filter(&cli.logging.log).expect("the setting was checked when it was read");
+    telemetry::start(filter, cli.logging.log_format);
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+type Outcome = Result<u8, Box<dyn std::error::Error>>;
+
+fn run(cli: &Cli) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match cli.command {
+        None => runtime.block_on(lifecycle::serve(&cli.storage, &cli.server))?,
+        Some(Command::Health) => return Ok(health(cli.server.addr)),
+        Some(Command::Verify { json }) => {
+            let bar = byte_progress("verifying");
+            let report = runtime.block_on(composition::verify(&cli.storage, |read| show(&bar, read)))?;
+            bar.finish_and_clear();
+            print_report(&report, json)?;
+            return Ok(if report.sound { exit::OK } else { exit::FINDINGS });
+        }
+        Some(Command::Rebuild { json }) => {
+            let bar = byte_progress("reading the log");
+            let rebuilding = composition::rebuild(&cli.storage, &cli.server.limits, |read| show(&bar, read));
+            let report = runtime.block_on(rebuilding)?;
+            bar.finish_and_clear();
+            print_rebuilt(report, json)?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// A bar on standard error, shown only when that is a terminal.
+fn byte_progress(doing: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{wide_bar}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")
+        .expect("the template is well-formed");
+    ProgressBar::new(0).with_style(style).with_message(doing)
+}
+
+fn show(bar: &ProgressBar, read: ReadBytes) {
+    bar.set_length(read.total);
+    bar.set_position(read.done);
+}
+
+fn print_report(report: &Report, json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, report)?;
+        return writeln!(out);
+    }
+    writeln!(out, "log: sound up to sequence {}, hash {}", report.head_sequence, report.head_hash)?;
+    match report.projected_sequence {
+        Some(sequence) => writeln!(out, "projection: stands at sequence {sequence}")?,
+        None => writeln!(out, "projection: there is none; the next start makes it")?,
+    }
+    let Report { lockers, compartments, reservations, .. } = report;
+    writeln!(out, "folded: {lockers} lockers, {compartments} compartments, {reservations} reservations")?;
+    for note in &report.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    for finding in &report.findings {
+        writeln!(out, "FOUND {}: {}", finding.code, finding.detail)?;
+    }
+    writeln!(out, "{}", if report.sound { "all is well" } else { "something is wrong; see above" })
+}
+
+fn print_rebuilt(report: RebuildReport, json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &report)?;
+        return writeln!(out);
+    }
+    let RebuildReport { records, lockers, compartments, reservations, elapsed_ms } = report;
+    writeln!(
+        out,
+        "rebuilt from {records} records in {elapsed_ms} ms: {lockers} lockers, {compartments} compartments, \
+         {reservations} reservations"
+    )
+}
+
+/// Asks `/readyz`; no more of HTTP than that takes.
+fn health(addr: SocketAddr) -> u8 {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let ask = || -> std::io::Result<String> {
+        // A server that listens everywhere is asked on this machine.
+        let addr = match addr {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+                SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port()))
+            }
+            other => other,
+        };
+        let mut stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n")?;
+        let mut status_line = String::new();
+        BufReader::new(stream).read_line(&mut status_line)?;
+        Ok(status_line)
+    };
+    match ask() {
+        Ok(line) if line.starts_with("HTTP/1.1 200") => exit::OK,
+        Ok(line) => {
+            eprintln!("not ready: {}", line.trim());
+            exit::FAILED
+        }
+        Err(error) => {
+            eprintln!("no answer from {addr}: {error}");
+            exit::FAILED
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! HTTP: routes, bodies, problems. Translates between requests and use cases and decides nothing.
+//!
+//! One list makes both the router and the OpenAPI document, so they cannot differ.
+
+pub mod catalogue;
+pub mod events;
+pub mod extract;
+pub mod lockers;
+pub mod openapi;
+pub mod ops;
+pub mod problem;
+pub mod request_id;
+pub mod reservations;
+pub mod server;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::OriginalUri;
+use axum::http::Method;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::application::ingest::WriterQueue;
+use crate::application::ports::Projection;
+use crate::application::progress::Progress;
+use crate::application::queries::Queries;
+use crate::web::catalogue::Code;
+use crate::web::problem::Problem;
+
+/// What the handlers work with.
+pub struct App {
+    pub writer: WriterQueue,
+    pub queries: Queries,
+    pub progress: Arc<Progress>,
+    /// Asked by readiness alone.
+    pub projection: Arc<dyn Projection>,
+    pub limits: WebLimits,
+}
+
+/// The limits of the web layer.
+#[derive(Debug, Clone, Copy)]
+pub struct WebLimits {
+    pub body_bytes: usize,
+    pub body_timeout: Duration,
+    pub lag_events: u64,
+}
+
+type SharedApp = Arc<App>;
+
+/// The routes of the API, each with its documentation.
+fn api() -> OpenApiRouter<SharedApp> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(events::post_event))
+        .routes(routes!(lockers::get_locker))
+        .routes(routes!(lockers::get_compartment))
+        .routes(routes!(reservations::get_reservation))
+        .routes(routes!(ops::livez))
+        .routes(routes!(ops::readyz))
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi_document() -> utoipa::openapi::OpenApi {
+    openapi::finish(api().into_openapi())
+}
+
+/// The whole service.
+pub fn router(app: SharedApp) -> Router {
+    let (api, _) = api().split_for_parts();
+    let pages = Router::new()
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi_document()).config(openapi::swagger_config()))
+        .layer(CompressionLayer::new());
+    api.with_state(app)
+        .route("/problems/{code}", get(catalogue::page))
+        .route("/", get(|| async { Redirect::temporary("/docs") }))
+        .method_not_allowed_fallback(method_not_allowed)
+        .merge(pages)
+        .fallback(no_such_page)
+        .layer(CatchPanicLayer::custom(internal_error))
+        .layer(middleware::from_fn(request_id::in_request))
+}
+
+async fn no_such_page(OriginalUri(uri): OriginalUri) -> Problem {
+    Problem::new(Code::NoSuchPage, format!("There is nothing at {:?}.", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("{:?} does not take {method}.", uri.path()))
+}
+
+fn internal_error(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(message, "a request handler panicked; this is a bug");
+    Problem::new(Code::InternalError, "The service came upon a bug of its own.").into_response()
+}

@@ -1,0 +1,266 @@
+//! The catalogue of problem codes, and the page that explains each: what a problem's `type` leads
+//! to.
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+
+use crate::domain::violation::Rule;
+use crate::web::problem::Problem;
+
+/// A problem code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// An event that a rule refuses.
+    Rule(Rule),
+    InvalidEvent,
+    UnsupportedMediaType,
+    BodyTooLarge,
+    BodyTimeout,
+    BodyInterrupted,
+    NoSuchPage,
+    MethodNotAllowed,
+    UnknownLocker,
+    UnknownCompartment,
+    UnknownReservation,
+    Overloaded,
+    ProjectionBehind,
+    DatabaseUnavailable,
+    LogFailed,
+    Stopping,
+    OutcomeUnknown,
+    NotReady,
+    InternalError,
+}
+
+/// What is known about a code.
+#[derive(Debug)]
+pub struct Entry {
+    pub code: &'static str,
+    pub status: StatusCode,
+    pub title: &'static str,
+    /// What it means and what to do.
+    pub advice: &'static str,
+}
+
+impl Code {
+    /// Every code, in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        const OTHERS: [Code; 18] = [
+            Code::InvalidEvent,
+            Code::UnsupportedMediaType,
+            Code::BodyTooLarge,
+            Code::BodyTimeout,
+            Code::BodyInterrupted,
+            Code::NoSuchPage,
+            Code::MethodNotAllowed,
+            Code::UnknownLocker,
+            Code::UnknownCompartment,
+            Code::UnknownReservation,
+            Code::Overloaded,
+            Code::ProjectionBehind,
+            Code::DatabaseUnavailable,
+            Code::LogFailed,
+            Code::Stopping,
+            Code::OutcomeUnknown,
+            Code::NotReady,
+            Code::InternalError,
+        ];
+        Rule::ALL.iter().map(|rule| Self::Rule(*rule)).chain(OTHERS)
+    }
+
+    #[must_use]
+    pub fn entry(self) -> Entry {
+        let (code, status, title, advice) = match self {
+            Self::Rule(rule) => {
+                let (title, advice) = rule_text(rule);
+                (rule.code(), StatusCode::CONFLICT, title, advice)
+            }
+            Self::InvalidEvent => (
+                "invalid-event",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The body is not a valid event",
+                "Each entry of errors names a place in the event by a JSON Pointer and says what is wrong there. \
+                 Mend all of them and send the event again.",
+            ),
+            Self::UnsupportedMediaType => (
+                "unsupported-media-type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The content type is not JSON",
+                "Send the event with the header content-type: application/json.",
+            ),
+            Self::BodyTooLarge => (
+                "body-too-large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "The body is too large",
+                "One event has to fit the limit that the detail names (LOCKSTREAM_MAX_BODY_BYTES).",
+            ),
+            Self::BodyTimeout => (
+                "body-timeout",
+                StatusCode::REQUEST_TIMEOUT,
+                "The body did not arrive in time",
+                "Send the whole body at once. Nothing was recorded; the event can be sent again.",
+            ),
+            Self::BodyInterrupted => (
+                "body-interrupted",
+                StatusCode::BAD_REQUEST,
+                "The body broke off",
+                "The connection ended, or the transfer coding was wrong, before the body was complete. \
+                 Nothing was recorded; the event can be sent again.",
+            ),
+            Self::NoSuchPage => (
+                "no-such-page",
+                StatusCode::NOT_FOUND,
+                "There is nothing at this path",
+                "See /docs for the paths of this service. An id in a path must be percent-encoded.",
+            ),
+            Self::MethodNotAllowed => (
+                "method-not-allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The path does not take this method",
+                "The allow header of the answer names the methods that the path takes.",
+            ),
+            Self::UnknownLocker => (
+                "unknown-locker",
+                StatusCode::NOT_FOUND,
+                "The locker is unknown",
+                "A locker becomes known when its first compartment is registered.",
+            ),
+            Self::UnknownCompartment => (
+                "unknown-compartment",
+                StatusCode::NOT_FOUND,
+                "The compartment is unknown",
+                "A compartment becomes known when it is registered in this locker.",
+            ),
+            Self::UnknownReservation => (
+                "unknown-reservation",
+                StatusCode::NOT_FOUND,
+                "The reservation is unknown",
+                "A reservation becomes known when it is created.",
+            ),
+            Self::Overloaded => (
+                "overloaded",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many events are waiting",
+                "Nothing was recorded. Wait as long as the retry-after header says, then send the event again.",
+            ),
+            Self::ProjectionBehind => (
+                "projection-behind",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The database is behind the log",
+                "The service is still bringing recorded events into its database. Nothing was recorded by this \
+                 request. Wait as long as the retry-after header says, then try again. Operators: see /readyz.",
+            ),
+            Self::DatabaseUnavailable => (
+                "database-unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The database does not answer",
+                "Wait as long as the retry-after header says, then try again. Operators: see /readyz and the \
+                 service's log lines.",
+            ),
+            Self::LogFailed => (
+                "log-failed",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The log cannot be written",
+                "The event was not acknowledged and the service is about to end. Send it again, with the same \
+                 event_id, when the service is back: that is always safe.",
+            ),
+            Self::Stopping => (
+                "stopping",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The service is stopping",
+                "Nothing was recorded. Send the event again when the service is back.",
+            ),
+            Self::OutcomeUnknown => (
+                "outcome-unknown",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The event was not recorded in time",
+                "It may still be recorded. Send it again with the same event_id: that is always safe, and the \
+                 answer tells what happened.",
+            ),
+            Self::NotReady => (
+                "not-ready",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The service is not ready",
+                "The checks in the answer say what is missing.",
+            ),
+            Self::InternalError => (
+                "internal-error",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The service has a bug",
+                "This never happens by design. Please report it, with the x-request-id of the answer.",
+            ),
+        };
+        Entry { code, status, title, advice }
+    }
+}
+
+fn rule_text(rule: Rule) -> (&'static str, &'static str) {
+    match rule {
+        Rule::CompartmentAlreadyRegistered => (
+            "The compartment is already registered",
+            "A compartment is registered once in its locker. conflicting_sequence is the record that did it.",
+        ),
+        Rule::CompartmentNotRegistered => (
+            "The compartment is not registered",
+            "Send a CompartmentRegistered event for this locker and compartment first.",
+        ),
+        Rule::CompartmentDegraded => (
+            "The compartment is degraded",
+            "It has an open fault of severity 3 or more, named by fault_event_id. Clear that, or book another one.",
+        ),
+        Rule::CompartmentOccupied => (
+            "The compartment is occupied",
+            "It has an active reservation, created by the record conflicting_sequence. Book another one, or wait \
+             until that parcel is picked up or its reservation expires.",
+        ),
+        Rule::ReservationAlreadyExists => (
+            "The reservation id was used before",
+            "Reservation ids are unique across all lockers, for ever. Use a new one.",
+        ),
+        Rule::ReservationNotFound => ("The reservation is not known", "Send the ReservationCreated event first."),
+        Rule::ReservationElsewhere => (
+            "The reservation belongs elsewhere",
+            "The reservation was made for another locker or compartment, which the detail names.",
+        ),
+        Rule::ReservationNotAwaitingDeposit => (
+            "The reservation does not await a deposit",
+            "A parcel goes in once, while the reservation is CREATED. conflicting_sequence is the record that \
+             brought it to its present state.",
+        ),
+        Rule::ReservationNotAwaitingPickup => (
+            "The reservation does not await a pickup",
+            "A parcel is taken out once, while the reservation is DEPOSITED. conflicting_sequence is the record \
+             that brought it to its present state.",
+        ),
+        Rule::ReservationAlreadyClosed => (
+            "The reservation is already closed",
+            "It is PICKED_UP or EXPIRED, by the record conflicting_sequence, and stays so.",
+        ),
+        Rule::FaultNotFound => {
+            ("The fault is not known", "fault_event_id has to be the event_id of an accepted FaultReported event.")
+        }
+        Rule::FaultElsewhere => {
+            ("The fault was reported elsewhere", "The fault belongs to another compartment, which the detail names.")
+        }
+        Rule::FaultAlreadyCleared => (
+            "The fault is already cleared",
+            "It was cleared by the record conflicting_sequence. A new defect is a new FaultReported event.",
+        ),
+    }
+}
+
+/// `GET /problems/{code}`: the page that explains a code.
+pub async fn page(Path(code): Path<String>) -> Response {
+    let Some(entry) = Code::all().map(Code::entry).find(|entry| entry.code == code) else {
+        return Problem::new(Code::NoSuchPage, "No problem has this code.").into_response();
+    };
+    let Entry { code, status, title, advice } = entry;
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title} – Lockstream</title>\
+         <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>\
+         <h1>{title}</h1><p>Code <code>{code}</code>, status {status}.</p><p>{advice}</p>\
+         <p><a href=\"/docs\">The API of this service</a></p></html>"
+    ))
+    .into_response()
+}

@@ -1,0 +1,190 @@
+//! The OpenAPI document: what the route list and the types do not say by themselves.
+//!
+//! Routes, statuses and bodies come from the handlers. Here are the texts, the schema of an event
+//! (seven variants told apart by `type`) and examples that work in their order on a new service.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::schema::{
+    Discriminator, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaFormat, SchemaType, Type as JsonType,
+};
+use utoipa::openapi::{OpenApi as OpenApiDocument, RefOr};
+use utoipa::{OpenApi, PartialSchema, ToSchema};
+use utoipa_swagger_ui::Config;
+
+use crate::domain::event::{
+    CompartmentRegistered, EventType, FaultCleared, FaultReported, ParcelDeposited, ParcelPickedUp, ReservationCreated,
+    ReservationExpired,
+};
+use crate::domain::ids::MAX_ID_CHARS;
+
+/// The document before the routes join it.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Lockstream",
+        description = "Takes in the facts of parcel-locker networks, refuses the impossible ones with a reason, \
+            keeps the rest for ever, and answers what is.\n\nA *locker* is a whole cabinet, a *compartment* one \
+            door, a *reservation* books a compartment for one parcel, a *fault* is a reported defect.",
+    ),
+    tags(
+        (name = "events", description = "Facts in"),
+        (name = "lockers", description = "State out: lockers and compartments"),
+        (name = "reservations", description = "State out: reservations"),
+        (name = "operations", description = "For whoever runs the service"),
+    ),
+)]
+pub struct Document;
+
+/// How Swagger UI shows the document.
+#[must_use]
+pub fn swagger_config() -> Config<'static> {
+    Config::new(["/openapi.json"]).try_it_out_enabled(true).display_request_duration(true)
+}
+
+/// Adds what can only be said of the whole document.
+#[must_use]
+pub fn finish(mut document: OpenApiDocument) -> OpenApiDocument {
+    let post = document.paths.paths.get_mut("/events").and_then(|path| path.post.as_mut());
+    let body = post.and_then(|post| post.request_body.as_mut()).and_then(in_place);
+    let content = body.and_then(|body| body.content.get_mut("application/json")).and_then(in_place);
+    let content = content.expect("POST /events takes a JSON body that is described in place");
+    for (name, summary, event) in examples() {
+        let example = ExampleBuilder::new().summary(summary).value(Some(event)).build();
+        content.examples.insert(name.to_owned(), RefOr::T(example));
+    }
+    document
+}
+
+/// The thing itself, where it is not a reference to another place.
+fn in_place<T>(entry: &mut RefOr<T>) -> Option<&mut T> {
+    match entry {
+        RefOr::T(entry) => Some(entry),
+        RefOr::Ref(_) => None,
+    }
+}
+
+/// Stands for an event in the document; the schema is named `Event`.
+pub struct EventSchema;
+
+impl ToSchema for EventSchema {
+    fn name() -> Cow<'static, str> {
+        "Event".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        for event_type in EventType::ALL {
+            schemas.push((event_type.as_str().to_owned(), envelope(*event_type)));
+            schemas.push(payload(*event_type));
+        }
+    }
+}
+
+impl PartialSchema for EventSchema {
+    fn schema() -> RefOr<Schema> {
+        let one_of = EventType::ALL
+            .iter()
+            .fold(OneOfBuilder::new(), |one_of, event_type| one_of.item(Ref::from_schema_name(event_type.as_str())));
+        let mapping = EventType::ALL
+            .iter()
+            .map(|event_type| (event_type.as_str(), format!("#/components/schemas/{}", event_type.as_str())));
+        one_of
+            .description(Some(
+                "A fact about one locker. Unknown fields, in the payload and beside it, are kept as sent and \
+                 otherwise ignored; a repeated key is an error.",
+            ))
+            .discriminator(Some(Discriminator::with_mapping("type", mapping)))
+            .into()
+    }
+}
+
+/// The schema of a whole event of one type.
+fn envelope(event_type: EventType) -> RefOr<Schema> {
+    let string = || ObjectBuilder::new().schema_type(SchemaType::Type(JsonType::String));
+    let event_id = string()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+        .description(Some("Chosen by the sender, once for each fact. Sending it again is safe."));
+    let occurred_at = string()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some("The device's own time, with an offset. Kept, and never used to decide anything."));
+    let locker_id = string()
+        .min_length(Some(1))
+        .max_length(Some(MAX_ID_CHARS))
+        .description(Some("The cabinet. No control characters; compared exactly."));
+    let (payload_name, _) = payload(event_type);
+    ObjectBuilder::new()
+        .property("event_id", event_id)
+        .required("event_id")
+        .property("occurred_at", occurred_at)
+        .required("occurred_at")
+        .property("locker_id", locker_id)
+        .required("locker_id")
+        .property("type", string().enum_values(Some([event_type.as_str()])))
+        .required("type")
+        .property("payload", Ref::from_schema_name(payload_name))
+        .required("payload")
+        .into()
+}
+
+/// The name and schema of a type's payload.
+fn payload(event_type: EventType) -> (String, RefOr<Schema>) {
+    fn of<T: ToSchema>() -> (String, RefOr<Schema>) {
+        (T::name().into_owned(), T::schema())
+    }
+    match event_type {
+        EventType::CompartmentRegistered => of::<CompartmentRegistered>(),
+        EventType::ReservationCreated => of::<ReservationCreated>(),
+        EventType::ParcelDeposited => of::<ParcelDeposited>(),
+        EventType::ParcelPickedUp => of::<ParcelPickedUp>(),
+        EventType::ReservationExpired => of::<ReservationExpired>(),
+        EventType::FaultReported => of::<FaultReported>(),
+        EventType::FaultCleared => of::<FaultCleared>(),
+    }
+}
+
+/// Examples as name, summary and event. Sent in this order to a new service, each is accepted.
+#[must_use]
+pub fn examples() -> Vec<(&'static str, &'static str, Value)> {
+    use EventType as Type;
+    let fault = "01890a5d-ac96-774b-bcce-b30200000005";
+    let story = [
+        ("registered", "1. A door is built in", Type::CompartmentRegistered, json!({"compartment_id": "A1"})),
+        (
+            "reserved",
+            "2. It is booked for a parcel",
+            Type::ReservationCreated,
+            json!({"reservation_id": "parcel-7001", "compartment_id": "A1"}),
+        ),
+        ("deposited", "3. The parcel is put in", Type::ParcelDeposited, json!({"reservation_id": "parcel-7001"})),
+        ("picked-up", "4. The parcel is taken out", Type::ParcelPickedUp, json!({"reservation_id": "parcel-7001"})),
+        ("fault", "5. A defect is seen", Type::FaultReported, json!({"compartment_id": "A1", "severity": 3})),
+        (
+            "repaired",
+            "6. The defect is repaired",
+            Type::FaultCleared,
+            json!({"compartment_id": "A1", "fault_event_id": fault}),
+        ),
+        (
+            "reserved-again",
+            "7. The door is booked again",
+            Type::ReservationCreated,
+            json!({"reservation_id": "parcel-7002", "compartment_id": "A1"}),
+        ),
+        ("expired", "8. Nobody comes", Type::ReservationExpired, json!({"reservation_id": "parcel-7002"})),
+    ];
+    let numbered = story.into_iter().zip(1..);
+    numbered
+        .map(|((name, summary, event_type, payload), number)| {
+            let event = json!({
+                "event_id": format!("01890a5d-ac96-774b-bcce-b3020000{number:04}"),
+                "occurred_at": format!("2026-11-21T08:{number:02}:00Z"),
+                "locker_id": "campus-north",
+                "type": event_type.as_str(),
+                "payload": payload,
+            });
+            (name, summary, event)
+        })
+        .collect()
+}
