@@ -22,7 +22,7 @@ use crate::infrastructure::data_folder::{DataFolder, DataFolderError, FolderLock
 use crate::infrastructure::event_log::FileEventLog;
 use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
 use crate::infrastructure::event_log::recovery::{self, DurabilityProof, ReadBytes, Recovered, RecoveryError};
-use crate::infrastructure::sql::sqlite::{SqliteReplacement, SqliteStore};
+use crate::infrastructure::sql::sqlite::{SqliteQueries, SqliteReplacement, SqliteStore};
 use crate::web::{self, App, WebLimits};
 
 /// Why the service cannot start.
@@ -98,11 +98,12 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
     let writer =
         writer::start(past, log, adapters.clock, Arc::clone(&progress), limits.writer()).map_err(StartError::Thread)?;
     let projection: Arc<dyn Projection> = Arc::new(store.clone());
+    let queries = Arc::new(SqliteQueries::start(&store));
     let app = App {
         writer: writer.queue.clone(),
         queries: Queries {
-            lockers: Arc::new(store.clone()),
-            reservations: Arc::new(store.clone()),
+            lockers: Arc::clone(&queries) as _,
+            reservations: queries,
             progress: Arc::clone(&progress),
             within: limits.query_timeout(),
         },

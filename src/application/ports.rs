@@ -2,6 +2,7 @@
 //! and a test that makes it fail.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -85,10 +86,16 @@ pub trait ReservationRepository: Send + Sync {
 }
 
 /// The database did not do what it was asked. May pass by itself.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the database {doing}: {source}")]
 pub struct StoreError {
     /// What failed, as the rest of a sentence: "could not be read".
-    pub doing: &'static str,
-    pub source: Box<dyn Error + Send + Sync>,
+    doing: &'static str,
+    source: Arc<dyn Error + Send + Sync>,
+}
+
+impl StoreError {
+    pub fn new(doing: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { doing, source: source.into().into() }
+    }
 }

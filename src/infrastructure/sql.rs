@@ -1,5 +1,6 @@
 //! The projection in SQL: plain rows, no rule, no arithmetic.
 
+pub mod lookups;
 pub mod sqlite;
 
 use std::error::Error;
@@ -13,7 +14,7 @@ use crate::domain::hash::{ChainHash, StateHash};
 use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
 use crate::domain::record::Head;
 use crate::domain::reservation::ReservationState;
-use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
 
 /// The rows of one transaction as JSON arrays of arrays, one for each table: so a statement has
 /// one parameter and one text, however many rows there are.
@@ -64,15 +65,17 @@ fn read_locker(row: &SqliteRow) -> Read<LockerSummary> {
     })
 }
 
-fn read_compartment(row: &SqliteRow) -> Read<CompartmentStatus> {
+fn read_compartment(row: &SqliteRow) -> Read<CompartmentRow> {
+    let locker_id = text(row, "locker_id", |text| LockerId::parse(text).ok())?;
     let active: Option<&str> = row.try_get("active_reservation")?;
-    Ok(CompartmentStatus {
+    let status = CompartmentStatus {
         compartment_id: text(row, "compartment_id", |text| CompartmentId::parse(text).ok())?,
         degraded: row.try_get("degraded")?,
         active_reservation: active
             .map(|_| text(row, "active_reservation", |text| ReservationId::parse(text).ok()))
             .transpose()?,
-    })
+    };
+    Ok(CompartmentRow { locker_id, status })
 }
 
 fn read_reservation(row: &SqliteRow) -> Read<ReservationStatus> {
@@ -105,5 +108,5 @@ fn foreign(column: &'static str, value: String) -> sqlx::Error {
 }
 
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| StoreError { doing, source: Box::new(source) }
+    move |source| StoreError::new(doing, source)
 }

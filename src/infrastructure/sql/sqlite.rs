@@ -1,11 +1,13 @@
 //! The projection in SQLite: one connection that writes, a few that read beside it (WAL).
 
 use std::fs;
+use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -15,8 +17,9 @@ use crate::application::ports::{LockerRepository, Projection, ReservationReposit
 use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
 use crate::domain::record::Head;
 use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+use crate::infrastructure::sql::lookups::Lookups;
 use crate::infrastructure::sql::{
-    RowParameters, failed, read_checkpoint, read_compartment, read_locker, read_reservation, text,
+    RowParameters, failed, json_rows, read_checkpoint, read_compartment, read_locker, read_reservation,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -92,13 +95,9 @@ impl SqliteStore {
         let lockers = sqlx::query("SELECT * FROM lockers").fetch_all(&mut *transaction).await?;
         let compartments = sqlx::query("SELECT * FROM compartments").fetch_all(&mut *transaction).await?;
         let reservations = sqlx::query("SELECT * FROM reservations").fetch_all(&mut *transaction).await?;
-        let compartment_row = |row: &SqliteRow| {
-            let locker_id = text(row, "locker_id", |text| LockerId::parse(text).ok())?;
-            Ok(CompartmentRow { locker_id, status: read_compartment(row)? })
-        };
         let rows = Rows {
             lockers: lockers.iter().map(read_locker).collect::<Result<_, _>>()?,
-            compartments: compartments.iter().map(compartment_row).collect::<Result<_, sqlx::Error>>()?,
+            compartments: compartments.iter().map(read_compartment).collect::<Result<_, _>>()?,
             reservations: reservations.iter().map(read_reservation).collect::<Result<_, _>>()?,
         };
         Ok((head, rows))
@@ -208,15 +207,68 @@ impl Projection for SqliteStore {
     }
 }
 
+/// Answers queries from the read connections, each kind in groups of its own.
+pub struct SqliteQueries {
+    lockers: Lookups<LockerId, LockerSummary>,
+    compartments: Lookups<(LockerId, CompartmentId), CompartmentStatus>,
+    reservations: Lookups<ReservationId, ReservationStatus>,
+}
+
+impl SqliteQueries {
+    /// Starts the reading tasks.
+    #[must_use]
+    pub fn start(store: &SqliteStore) -> Self {
+        Self {
+            lockers: lookups(store, SELECT_LOCKERS, |row| {
+                read_locker(row).map(|summary| (summary.locker_id.clone(), summary))
+            }),
+            compartments: lookups(store, SELECT_COMPARTMENTS, |row| {
+                let CompartmentRow { locker_id, status } = read_compartment(row)?;
+                Ok(((locker_id, status.compartment_id.clone()), status))
+            }),
+            reservations: lookups(store, SELECT_RESERVATIONS, |row| {
+                read_reservation(row).map(|status| (status.reservation_id.clone(), status))
+            }),
+        }
+    }
+}
+
+/// Lookups by a statement that takes the wanted keys as one JSON array.
+fn lookups<K, V>(
+    store: &SqliteStore,
+    statement: &'static str,
+    read: fn(&SqliteRow) -> Result<(K, V), sqlx::Error>,
+) -> Lookups<K, V>
+where
+    K: Eq + Hash + Clone + Serialize + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let readers = store.readers.clone();
+    Lookups::start(move |keys: Vec<K>| {
+        let readers = readers.clone();
+        async move {
+            let wanted = json_rows(keys.iter());
+            let rows = sqlx::query(statement).bind(wanted).fetch_all(&readers).await.map_err(failed(READING))?;
+            rows.iter().map(read).collect::<Result<_, _>>().map_err(failed(READING))
+        }
+    })
+}
+
+// `CROSS JOIN` makes SQLite go through the wanted keys and look each up in the primary key.
+const SELECT_LOCKERS: &str = "
+    SELECT lockers.* FROM json_each($1) AS wanted CROSS JOIN lockers ON locker_id = wanted.value";
+
+const SELECT_COMPARTMENTS: &str = "
+    SELECT compartments.* FROM json_each($1) AS wanted CROSS JOIN compartments
+    ON locker_id = wanted.value ->> 0 AND compartment_id = wanted.value ->> 1";
+
+const SELECT_RESERVATIONS: &str = "
+    SELECT reservations.* FROM json_each($1) AS wanted CROSS JOIN reservations ON reservation_id = wanted.value";
+
 #[async_trait]
-impl LockerRepository for SqliteStore {
+impl LockerRepository for SqliteQueries {
     async fn summary(&self, id: &LockerId) -> Result<Option<LockerSummary>, StoreError> {
-        let row = sqlx::query("SELECT * FROM lockers WHERE locker_id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed(READING))?;
-        row.as_ref().map(read_locker).transpose().map_err(failed(READING))
+        self.lockers.find(id.clone()).await
     }
 
     async fn compartment(
@@ -224,24 +276,13 @@ impl LockerRepository for SqliteStore {
         locker: &LockerId,
         id: &CompartmentId,
     ) -> Result<Option<CompartmentStatus>, StoreError> {
-        let row = sqlx::query("SELECT * FROM compartments WHERE locker_id = $1 AND compartment_id = $2")
-            .bind(locker.as_str())
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed(READING))?;
-        row.as_ref().map(read_compartment).transpose().map_err(failed(READING))
+        self.compartments.find((locker.clone(), id.clone())).await
     }
 }
 
 #[async_trait]
-impl ReservationRepository for SqliteStore {
+impl ReservationRepository for SqliteQueries {
     async fn status(&self, id: &ReservationId) -> Result<Option<ReservationStatus>, StoreError> {
-        let row = sqlx::query("SELECT * FROM reservations WHERE reservation_id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed(READING))?;
-        row.as_ref().map(read_reservation).transpose().map_err(failed(READING))
+        self.reservations.find(id.clone()).await
     }
 }
