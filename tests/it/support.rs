@@ -1,0 +1,77 @@
+//! What makes a test short: a data folder, a server process on it, events to send, answers to read.
+
+pub mod events;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Every wait of a test ends here at the latest, in error.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A data folder of its own, removed at the end of the test.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("the system has room for a temporary folder"))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path().join("log")
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path().join("projection.db")
+    }
+
+    /// The segments of the log in their order.
+    pub fn segments(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.log()) else { return Vec::new() };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut segments: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+        segments.sort();
+        segments
+    }
+
+    /// The bytes of the whole log.
+    pub fn log_bytes(&self) -> Vec<u8> {
+        self.segments().iter().flat_map(|segment| std::fs::read(segment).unwrap()).collect()
+    }
+
+    /// The records of the log, parsed.
+    pub fn records(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.log_bytes()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The event ids in the log, in its order.
+    pub fn event_ids(&self) -> Vec<String> {
+        self.records().iter().map(|record| record["event"]["event_id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Removes the database with its companions, as an operator might.
+    pub fn delete_database(&self) {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.database().into_os_string();
+            path.push(suffix);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Waits until `condition` holds; fails the test when it does not in good time.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let begin = Instant::now();
+    while !condition().await {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

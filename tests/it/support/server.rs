@@ -1,0 +1,189 @@
+//! A server process: the shipped binary, on a port of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::header::HeaderMap;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::{Folder, PATIENCE};
+
+/// The shipped binary, with nothing of the tester's environment.
+pub fn lockstream(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstream"));
+    // Coverage of child processes is the only thing that is handed on.
+    let kept: Vec<_> = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LLVM_")).collect();
+    command.env_clear().envs(kept).current_dir(folder);
+    command.env("LOCKSTREAM_DATA_DIR", folder).env("LOCKSTREAM_ADDR", "127.0.0.1:0");
+    command.env("LOCKSTREAM_LOG_FORMAT", "json").stdin(Stdio::null());
+    command
+}
+
+/// A running server. Killed when dropped.
+pub struct Server {
+    pub addr: SocketAddr,
+    child: Child,
+    /// What the process wrote to standard error so far, a JSON object a line.
+    lines: Arc<Mutex<Vec<String>>>,
+    client: reqwest::Client,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {:?}", self.body))
+    }
+
+    /// The `code` of a problem, empty for other bodies.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The `sequence` of a receipt.
+    pub fn sequence(&self) -> u64 {
+        self.json()["sequence"].as_u64().unwrap_or_else(|| panic!("no receipt: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Server {
+    /// Starts on a folder with the default settings.
+    pub async fn start(folder: &Folder) -> Self {
+        Self::start_with(folder, &[]).await
+    }
+
+    /// Starts with settings, given as environment variables.
+    pub async fn start_with(folder: &Folder, settings: &[(&str, &str)]) -> Self {
+        let mut command = lockstream(folder.path());
+        command.envs(settings.iter().copied());
+        Self::spawn(command).await.unwrap_or_else(|lines| panic!("the server did not start: {lines:?}"))
+    }
+
+    /// Starts a command that should serve; the error is what it wrote instead.
+    pub async fn spawn(mut command: Command) -> Result<Self, Vec<String>> {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (serving, starts) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let kept = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let object: Value = serde_json::from_str(&line).unwrap_or_default();
+                if object["message"] == "serving" {
+                    let _ = serving.send(object["addr"].as_str().unwrap().parse().unwrap());
+                }
+                kept.lock().unwrap().push(line);
+            }
+        });
+        let started = tokio::task::spawn_blocking(move || starts.recv_timeout(PATIENCE)).await.unwrap();
+        match started {
+            Ok(addr) => Ok(Self { addr, child, lines, client: reqwest::Client::new() }),
+            Err(error) => {
+                if error == RecvTimeoutError::Timeout {
+                    child.kill().unwrap();
+                }
+                child.wait().unwrap();
+                Err(lines.lock().unwrap().clone())
+            }
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        answer(self.client.get(self.url(path))).await.expect("the server answers")
+    }
+
+    /// Posts an event.
+    pub async fn post(&self, event: &Value) -> Answer {
+        self.post_raw("application/json", event.to_string()).await
+    }
+
+    /// Posts any body.
+    pub async fn post_raw(&self, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.try_post(content_type, body).await.expect("the server answers")
+    }
+
+    /// Posts any body to a server that may go away.
+    pub async fn try_post(&self, content_type: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<Answer> {
+        answer(self.client.post(self.url("/events")).header("content-type", content_type).body(body)).await
+    }
+
+    /// Posts events one after the other; each has to be accepted.
+    pub async fn accept<'e>(&self, events: impl IntoIterator<Item = &'e Value>) {
+        for event in events {
+            let answer = self.post(event).await;
+            assert_eq!(answer.status, 202, "{event}: {answer:?}");
+        }
+    }
+
+    /// The state hash of a locker.
+    pub async fn state_hash(&self, locker: &str) -> String {
+        self.get(&format!("/lockers/{locker}")).await.json()["state_hash"].as_str().unwrap().to_owned()
+    }
+
+    /// The process's log lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begin.elapsed() < PATIENCE, "the process did not end: {:?}", self.lines());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Ok(Answer { status, headers, body: response.text().await? })
+}
