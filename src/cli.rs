@@ -69,7 +69,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Ask the server at LOCKSTREAM_ADDR whether it is ready; for container health checks.
+    /// Ask the server at `LOCKSTREAM_ADDR` whether it is ready; for container health checks.
     ///
     /// Exits with 0 when it is and with 1 when it is not, or does not answer.
     Health,

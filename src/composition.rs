@@ -42,11 +42,13 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+type WrapLog = Box<dyn FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog> + Send>;
+
 /// The parts that a test replaces to make them fail.
 pub struct Adapters {
     pub clock: Box<dyn Clock>,
     /// Wraps the log in whatever the test needs.
-    pub log: Box<dyn FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog> + Send>,
+    pub log: WrapLog,
 }
 
 impl Default for Adapters {
@@ -242,9 +244,9 @@ pub async fn verify(storage: &StorageSettings, on_read: impl Fn(ReadBytes)) -> R
                 on_read(ReadBytes { done: history.bytes_read(), total: history.bytes_total() });
             }
             Err(HistoryError::Damaged(damage)) => match damage.extent {
-                Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, damage.to_string(), bytes),
+                Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, &damage.to_string(), bytes),
                 Extent::LostHistory { ref proof } => {
-                    verification.lost_history(damage.sequence, format!("{damage}; {proof}"));
+                    verification.lost_history(damage.sequence, &format!("{damage}; {proof}"));
                 }
             },
             Err(error) => return Err(VerifyError::Log(error)),

@@ -17,7 +17,7 @@ use crate::infrastructure::telemetry::{LogFormat, parse_filter};
 /// Where the data is; every command needs it.
 #[derive(Debug, Clone, Args)]
 pub struct StorageSettings {
-    /// The data folder: the log, and the SQLite projection unless DATABASE_URL names another place.
+    /// The data folder: the log, and the SQLite projection unless `DATABASE_URL` names another place.
     #[arg(long, env = "LOCKSTREAM_DATA_DIR", value_name = "DIR", default_value = "./data", global = true)]
     pub data_dir: PathBuf,
 

@@ -97,6 +97,7 @@ async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Pr
     Problem::new(Code::MethodNotAllowed, format!("{:?} does not take {method}.", uri.path()))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands over the panic")]
 fn internal_error(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");

@@ -88,7 +88,7 @@ impl Verification {
     }
 
     /// The log ends with something that is no record, and nothing proves that it ever was one.
-    pub fn torn_tail(&mut self, due: Sequence, detail: String, bytes: u64) {
+    pub fn torn_tail(&mut self, due: Sequence, detail: &str, bytes: u64) {
         let proven = self.proven_sequence();
         if due <= proven {
             self.find("lost-history", format!("{detail}; the log is known to have gone on to sequence {proven}"));
@@ -101,7 +101,7 @@ impl Verification {
     }
 
     /// Acknowledged records are damaged.
-    pub fn lost_history(&mut self, due: Sequence, detail: String) {
+    pub fn lost_history(&mut self, due: Sequence, detail: &str) {
         self.find("lost-history", format!("from sequence {due} on: {detail}"));
     }
 

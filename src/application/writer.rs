@@ -141,7 +141,9 @@ impl Writer {
                 return Err(failure);
             }
             // After the commit: rows are taken from a world that is wholly durable.
-            asides.into_iter().for_each(|aside| self.attend(aside));
+            for aside in asides {
+                self.attend(aside);
+            }
         }
         Ok(Remains { head: self.durable.head(), rows: self.take_rows() })
     }

@@ -1,4 +1,4 @@
-//! Reservations and their life: CREATED, then DEPOSITED, then PICKED_UP; or EXPIRED on the way.
+//! Reservations and their life: CREATED, then DEPOSITED, then `PICKED_UP`; or EXPIRED on the way.
 
 use serde::Serialize;
 use utoipa::ToSchema;

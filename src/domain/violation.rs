@@ -43,7 +43,7 @@ rules! {
     ReservationNotAwaitingDeposit = "reservation-not-awaiting-deposit",
     /// The reservation is not DEPOSITED.
     ReservationNotAwaitingPickup = "reservation-not-awaiting-pickup",
-    /// The reservation is PICKED_UP or EXPIRED.
+    /// The reservation is `PICKED_UP` or EXPIRED.
     ReservationAlreadyClosed = "reservation-already-closed",
     /// No fault was reported by an event of this id.
     FaultNotFound = "fault-not-found",

@@ -8,31 +8,6 @@ use axum::response::{Html, IntoResponse, Response};
 use crate::domain::violation::Rule;
 use crate::web::problem::Problem;
 
-/// A problem code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    /// An event that a rule refuses.
-    Rule(Rule),
-    InvalidEvent,
-    UnsupportedMediaType,
-    BodyTooLarge,
-    BodyTimeout,
-    BodyInterrupted,
-    NoSuchPage,
-    MethodNotAllowed,
-    UnknownLocker,
-    UnknownCompartment,
-    UnknownReservation,
-    Overloaded,
-    ProjectionBehind,
-    DatabaseUnavailable,
-    LogFailed,
-    Stopping,
-    OutcomeUnknown,
-    NotReady,
-    InternalError,
-}
-
 /// What is known about a code.
 #[derive(Debug)]
 pub struct Entry {
@@ -43,156 +18,98 @@ pub struct Entry {
     pub advice: &'static str,
 }
 
-impl Code {
-    /// Every code, in the order of the documentation.
-    pub fn all() -> impl Iterator<Item = Self> {
-        const OTHERS: [Code; 18] = [
-            Code::InvalidEvent,
-            Code::UnsupportedMediaType,
-            Code::BodyTooLarge,
-            Code::BodyTimeout,
-            Code::BodyInterrupted,
-            Code::NoSuchPage,
-            Code::MethodNotAllowed,
-            Code::UnknownLocker,
-            Code::UnknownCompartment,
-            Code::UnknownReservation,
-            Code::Overloaded,
-            Code::ProjectionBehind,
-            Code::DatabaseUnavailable,
-            Code::LogFailed,
-            Code::Stopping,
-            Code::OutcomeUnknown,
-            Code::NotReady,
-            Code::InternalError,
-        ];
-        Rule::ALL.iter().map(|rule| Self::Rule(*rule)).chain(OTHERS)
-    }
+/// Declares the codes that are no rules once: the enum, the entries and the list of all.
+macro_rules! codes {
+    ($($name:ident = $code:literal, $status:ident, $title:literal, $advice:literal;)+) => {
+        /// A problem code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            /// An event that a rule refuses.
+            Rule(Rule),
+            $($name),+
+        }
 
-    #[must_use]
-    pub fn entry(self) -> Entry {
-        let (code, status, title, advice) = match self {
-            Self::Rule(rule) => {
-                let (title, advice) = rule_text(rule);
-                (rule.code(), StatusCode::CONFLICT, title, advice)
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub fn all() -> impl Iterator<Item = Self> {
+                Rule::ALL.iter().map(|rule| Self::Rule(*rule)).chain([$(Self::$name),+])
             }
-            Self::InvalidEvent => (
-                "invalid-event",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "The body is not a valid event",
-                "Each entry of errors names a place in the event by a JSON Pointer and says what is wrong there. \
-                 Mend all of them and send the event again.",
-            ),
-            Self::UnsupportedMediaType => (
-                "unsupported-media-type",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The content type is not JSON",
-                "Send the event with the header content-type: application/json.",
-            ),
-            Self::BodyTooLarge => (
-                "body-too-large",
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "The body is too large",
-                "One event has to fit the limit that the detail names (LOCKSTREAM_MAX_BODY_BYTES).",
-            ),
-            Self::BodyTimeout => (
-                "body-timeout",
-                StatusCode::REQUEST_TIMEOUT,
-                "The body did not arrive in time",
-                "Send the whole body at once. Nothing was recorded; the event can be sent again.",
-            ),
-            Self::BodyInterrupted => (
-                "body-interrupted",
-                StatusCode::BAD_REQUEST,
-                "The body broke off",
-                "The connection ended, or the transfer coding was wrong, before the body was complete. \
-                 Nothing was recorded; the event can be sent again.",
-            ),
-            Self::NoSuchPage => (
-                "no-such-page",
-                StatusCode::NOT_FOUND,
-                "There is nothing at this path",
-                "See /docs for the paths of this service. An id in a path must be percent-encoded.",
-            ),
-            Self::MethodNotAllowed => (
-                "method-not-allowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-                "The path does not take this method",
-                "The allow header of the answer names the methods that the path takes.",
-            ),
-            Self::UnknownLocker => (
-                "unknown-locker",
-                StatusCode::NOT_FOUND,
-                "The locker is unknown",
-                "A locker becomes known when its first compartment is registered.",
-            ),
-            Self::UnknownCompartment => (
-                "unknown-compartment",
-                StatusCode::NOT_FOUND,
-                "The compartment is unknown",
-                "A compartment becomes known when it is registered in this locker.",
-            ),
-            Self::UnknownReservation => (
-                "unknown-reservation",
-                StatusCode::NOT_FOUND,
-                "The reservation is unknown",
-                "A reservation becomes known when it is created.",
-            ),
-            Self::Overloaded => (
-                "overloaded",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many events are waiting",
-                "Nothing was recorded. Wait as long as the retry-after header says, then send the event again.",
-            ),
-            Self::ProjectionBehind => (
-                "projection-behind",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The database is behind the log",
-                "The service is still bringing recorded events into its database. Nothing was recorded by this \
-                 request. Wait as long as the retry-after header says, then try again. Operators: see /readyz.",
-            ),
-            Self::DatabaseUnavailable => (
-                "database-unavailable",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The database does not answer",
-                "Wait as long as the retry-after header says, then try again. Operators: see /readyz and the \
-                 service's log lines.",
-            ),
-            Self::LogFailed => (
-                "log-failed",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The log cannot be written",
-                "The event was not acknowledged and the service is about to end. Send it again, with the same \
-                 event_id, when the service is back: that is always safe.",
-            ),
-            Self::Stopping => (
-                "stopping",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The service is stopping",
-                "Nothing was recorded. Send the event again when the service is back.",
-            ),
-            Self::OutcomeUnknown => (
-                "outcome-unknown",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The event was not recorded in time",
-                "It may still be recorded. Send it again with the same event_id: that is always safe, and the \
-                 answer tells what happened.",
-            ),
-            Self::NotReady => (
-                "not-ready",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The service is not ready",
-                "The checks in the answer say what is missing.",
-            ),
-            Self::InternalError => (
-                "internal-error",
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The service has a bug",
-                "This never happens by design. Please report it, with the x-request-id of the answer.",
-            ),
-        };
-        Entry { code, status, title, advice }
-    }
+
+            pub fn entry(self) -> Entry {
+                let (code, status, title, advice) = match self {
+                    Self::Rule(rule) => {
+                        let (title, advice) = rule_text(rule);
+                        (rule.code(), StatusCode::CONFLICT, title, advice)
+                    }
+                    $(Self::$name => ($code, StatusCode::$status, $title, $advice)),+
+                };
+                Entry { code, status, title, advice }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidEvent = "invalid-event", UNPROCESSABLE_ENTITY,
+        "The body is not a valid event",
+        "Each entry of errors names a place in the event by a JSON Pointer and says what is wrong there. \
+                 Mend all of them and send the event again.";
+    UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE,
+        "The content type is not JSON",
+        "Send the event with the header content-type: application/json.";
+    BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE,
+        "The body is too large",
+        "One event has to fit the limit that the detail names (LOCKSTREAM_MAX_BODY_BYTES).";
+    BodyTimeout = "body-timeout", REQUEST_TIMEOUT,
+        "The body did not arrive in time",
+        "Send the whole body at once. Nothing was recorded; the event can be sent again.";
+    BodyInterrupted = "body-interrupted", BAD_REQUEST,
+        "The body broke off",
+        "The connection ended, or the transfer coding was wrong, before the body was complete. \
+                 Nothing was recorded; the event can be sent again.";
+    NoSuchPage = "no-such-page", NOT_FOUND,
+        "There is nothing at this path",
+        "See /docs for the paths of this service. An id in a path must be percent-encoded.";
+    MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED,
+        "The path does not take this method",
+        "The allow header of the answer names the methods that the path takes.";
+    UnknownLocker = "unknown-locker", NOT_FOUND,
+        "The locker is unknown",
+        "A locker becomes known when its first compartment is registered.";
+    UnknownCompartment = "unknown-compartment", NOT_FOUND,
+        "The compartment is unknown",
+        "A compartment becomes known when it is registered in this locker.";
+    UnknownReservation = "unknown-reservation", NOT_FOUND,
+        "The reservation is unknown",
+        "A reservation becomes known when it is created.";
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE,
+        "Too many events are waiting",
+        "Nothing was recorded. Wait as long as the retry-after header says, then send the event again.";
+    ProjectionBehind = "projection-behind", SERVICE_UNAVAILABLE,
+        "The database is behind the log",
+        "The service is still bringing recorded events into its database. Nothing was recorded by this \
+                 request. Wait as long as the retry-after header says, then try again. Operators: see /readyz.";
+    DatabaseUnavailable = "database-unavailable", SERVICE_UNAVAILABLE,
+        "The database does not answer",
+        "Wait as long as the retry-after header says, then try again. Operators: see /readyz and the \
+                 service's log lines.";
+    LogFailed = "log-failed", SERVICE_UNAVAILABLE,
+        "The log cannot be written",
+        "The event was not acknowledged and the service is about to end. Send it again, with the same \
+                 event_id, when the service is back: that is always safe.";
+    Stopping = "stopping", SERVICE_UNAVAILABLE,
+        "The service is stopping",
+        "Nothing was recorded. Send the event again when the service is back.";
+    OutcomeUnknown = "outcome-unknown", SERVICE_UNAVAILABLE,
+        "The event was not recorded in time",
+        "It may still be recorded. Send it again with the same event_id: that is always safe, and the \
+                 answer tells what happened.";
+    NotReady = "not-ready", SERVICE_UNAVAILABLE,
+        "The service is not ready",
+        "The checks in the answer say what is missing.";
+    InternalError = "internal-error", INTERNAL_SERVER_ERROR,
+        "The service has a bug",
+        "This never happens by design. Please report it, with the x-request-id of the answer.";
 }
 
 fn rule_text(rule: Rule) -> (&'static str, &'static str) {

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::application::ingest::Unavailable;
 use crate::application::queries::QueryError;
 use crate::domain::event::json;
+use crate::domain::ids::Sequence;
 use crate::domain::violation::{Involved, Violation};
 use crate::web::catalogue::Code;
 use crate::web::ops::Readiness;
@@ -106,7 +107,7 @@ impl Problem {
 
 impl From<Violation> for Problem {
     fn from(violation: Violation) -> Self {
-        let conflicting_sequence = violation.conflicting_sequence.map(|sequence| sequence.get());
+        let conflicting_sequence = violation.conflicting_sequence.map(Sequence::get);
         let conflict = Some(Conflict { involved: violation.involved, conflicting_sequence });
         Self { conflict, ..Self::new(Code::Rule(violation.rule), violation.detail) }
     }

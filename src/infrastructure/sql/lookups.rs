@@ -52,9 +52,9 @@ where
     /// Finds one value, as it is at this moment or later.
     pub async fn find(&self, key: K) -> Result<Option<V>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let ended = |_| StoreError::new("is closed", "the reading task has ended");
-        self.queue.send(Lookup { key, reply }).await.map_err(|_| ended(()))?;
-        answer.await.map_err(|_| ended(()))?
+        let ended = || StoreError::new("is closed", "the reading task has ended");
+        self.queue.send(Lookup { key, reply }).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
     }
 }
 
