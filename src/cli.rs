@@ -33,7 +33,7 @@ Example: lockstream --data-dir ./data --addr 127.0.0.1:8000, then open http://12
 ///
 /// Without a command it serves HTTP until it gets SIGTERM or Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "lockstream", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = false)]
+#[command(name = "lockstream", version, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

@@ -55,7 +55,7 @@ pub struct LogSettings {
 #[derive(Debug, Clone, Args)]
 pub struct ServerSettings {
     /// The address and port to listen on.
-    #[arg(long, env = "LOCKSTREAM_ADDR", value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    #[arg(long, env = "LOCKSTREAM_ADDR", value_name = "ADDR", default_value = "127.0.0.1:8000", global = true)]
     pub addr: SocketAddr,
 
     #[command(flatten)]

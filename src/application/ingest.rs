@@ -3,12 +3,14 @@
 //! Everything here is bounded. A full queue refuses at once, so that a caller learns of overload
 //! while its request is still worth something, and no wait is longer than its limit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::application::ports::Durable;
+use crate::application::progress::Progress;
 use crate::domain::event::json::Problem;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::ids::{EventId, Sequence};
@@ -72,12 +74,13 @@ pub(crate) struct Submission {
 #[derive(Clone)]
 pub struct WriterQueue {
     commands: mpsc::Sender<Command>,
+    progress: Arc<Progress>,
     answer_within: Duration,
 }
 
 impl WriterQueue {
-    pub(crate) fn new(commands: mpsc::Sender<Command>, answer_within: Duration) -> Self {
-        Self { commands, answer_within }
+    pub(crate) fn new(commands: mpsc::Sender<Command>, progress: Arc<Progress>, answer_within: Duration) -> Self {
+        Self { commands, progress, answer_within }
     }
 
     /// Submits an event and waits for the verdict, which comes only after the log is synced.
@@ -86,7 +89,7 @@ impl WriterQueue {
         self.try_send(Command::Submit(Submission { event, reply }))?;
         match timeout(self.answer_within, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Unavailable::LogFailed),
+            Ok(Err(_)) => Err(self.ended()),
             Err(_) => Err(Unavailable::NoAnswerInTime),
         }
     }
@@ -97,7 +100,7 @@ impl WriterQueue {
         self.try_send(Command::Ping(reply))?;
         match timeout(limit, answer).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Unavailable::LogFailed),
+            Ok(Err(_)) => Err(self.ended()),
             Err(_) => Err(Unavailable::NoAnswerInTime),
         }
     }
@@ -123,7 +126,12 @@ impl WriterQueue {
     fn try_send(&self, command: Command) -> Result<(), Unavailable> {
         self.commands.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Unavailable::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::Stopping,
+            mpsc::error::TrySendError::Closed(_) => self.ended(),
         })
+    }
+
+    /// Why the writer takes nothing more.
+    fn ended(&self) -> Unavailable {
+        if self.progress.log_has_failed() { Unavailable::LogFailed } else { Unavailable::Stopping }
     }
 }

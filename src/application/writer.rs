@@ -89,12 +89,13 @@ pub fn start(
         progress: Arc::clone(&progress),
         limits,
     };
+    let failed_on_panic = FailedOnPanic(Arc::clone(&progress));
     thread::Builder::new().name("writer".into()).spawn(move || {
-        let _failed_on_panic = FailedOnPanic(progress);
+        let _failed_on_panic = failed_on_panic;
         // Nobody may be left to hear it.
         let _ = report.send(writer.run(queue));
     })?;
-    Ok(WriterThread { queue: WriterQueue::new(commands, limits.answer_within), end })
+    Ok(WriterThread { queue: WriterQueue::new(commands, progress, limits.answer_within), end })
 }
 
 /// Tells the others when the thread unwinds: a writer that is gone must not look like an idle one.

@@ -197,4 +197,4 @@ fn compartment_in<'w>(locker: &'w mut Locker, id: &CompartmentId) -> &'w mut Com
 }
 
 #[cfg(test)]
-mod tests_placeholder {}
+mod tests;

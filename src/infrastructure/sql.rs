@@ -16,28 +16,36 @@ use crate::domain::record::Head;
 use crate::domain::reservation::ReservationState;
 use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
 
-/// The rows of one transaction as JSON arrays of arrays, one for each table: so a statement has
-/// one parameter and one text, however many rows there are.
+/// How many rows one statement writes at most, so that its parameter stays small.
+const MAX_STATEMENT_ROWS: usize = 10_000;
+
+/// The rows of one transaction as JSON arrays of arrays, for each table as many as it takes: so a
+/// statement has one parameter and one text, however many rows there are.
 struct RowParameters {
-    lockers: String,
-    compartments: String,
-    reservations: String,
+    lockers: Vec<String>,
+    compartments: Vec<String>,
+    reservations: Vec<String>,
 }
 
 impl RowParameters {
     fn of(rows: &Rows) -> Self {
         Self {
-            lockers: json_rows(rows.lockers.iter().map(|row| {
-                let counts = (row.compartments, row.active_reservations, row.degraded_compartments);
-                (&row.locker_id, counts.0, counts.1, counts.2, row.state_hash)
-            })),
-            compartments: json_rows(rows.compartments.iter().map(|row| {
-                let status = &row.status;
-                (&row.locker_id, &status.compartment_id, u8::from(status.degraded), &status.active_reservation)
-            })),
-            reservations: json_rows(rows.reservations.iter().map(|row| (&row.reservation_id, row.status))),
+            lockers: in_chunks(&rows.lockers, |row| {
+                let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } =
+                    row;
+                (locker_id, compartments, active_reservations, degraded_compartments, state_hash)
+            }),
+            compartments: in_chunks(&rows.compartments, |row| {
+                let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
+                (&row.locker_id, compartment_id, u8::from(*degraded), active_reservation)
+            }),
+            reservations: in_chunks(&rows.reservations, |row| (&row.reservation_id, row.status)),
         }
     }
+}
+
+fn in_chunks<'r, R, T: Serialize>(rows: &'r [R], columns: impl Fn(&'r R) -> T + Copy) -> Vec<String> {
+    rows.chunks(MAX_STATEMENT_ROWS).map(|chunk| json_rows(chunk.iter().map(columns))).collect()
 }
 
 fn json_rows(rows: impl Iterator<Item = impl Serialize>) -> String {

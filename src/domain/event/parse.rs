@@ -321,4 +321,4 @@ fn kind_of(json: &str) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests_placeholder {}
+mod tests;

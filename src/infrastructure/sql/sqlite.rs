@@ -73,12 +73,14 @@ impl SqliteStore {
         let parameters = RowParameters::of(rows);
         let sequence = i64::try_from(head.sequence.get()).expect("a log never reaches 2^63 records");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for (statement, rows) in [
+        for (statement, chunks) in [
             (UPSERT_LOCKERS, parameters.lockers),
             (UPSERT_COMPARTMENTS, parameters.compartments),
             (UPSERT_RESERVATIONS, parameters.reservations),
         ] {
-            sqlx::query(statement).bind(rows).execute(&mut *transaction).await?;
+            for rows in chunks {
+                sqlx::query(statement).bind(rows).execute(&mut *transaction).await?;
+            }
         }
         sqlx::query(UPSERT_CHECKPOINT)
             .bind(sequence)
