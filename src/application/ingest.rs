@@ -57,12 +57,18 @@ pub enum Unavailable {
 /// What the writer's queue carries.
 pub(crate) enum Command {
     Submit(Submission),
-    /// The rows of everything touched since the last time, as they are at the durable head.
-    TakeRows(oneshot::Sender<(Rows, Head)>),
-    /// A sign of life.
-    Ping(oneshot::Sender<()>),
+    Aside(Aside),
     /// Answer what is queued, then end.
     Stop,
+}
+
+/// What the writer does between two batches.
+pub(crate) enum Aside {
+    /// Hand out the rows of everything touched since the last time, as they are at the durable
+    /// head.
+    TakeRows(oneshot::Sender<(Rows, Head)>),
+    /// Give a sign of life.
+    Ping(oneshot::Sender<()>),
 }
 
 pub(crate) struct Submission {
@@ -97,7 +103,7 @@ impl WriterQueue {
     /// Whether the writer answers within `limit`.
     pub async fn ping(&self, limit: Duration) -> Result<(), Unavailable> {
         let (reply, answer) = oneshot::channel();
-        self.try_send(Command::Ping(reply))?;
+        self.try_send(Command::Aside(Aside::Ping(reply)))?;
         match timeout(limit, answer).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(self.ended()),
@@ -108,7 +114,7 @@ impl WriterQueue {
     /// Rows and head for the projection; `None` when the writer has ended.
     pub async fn take_rows(&self) -> Option<(Rows, Head)> {
         let (reply, rows) = oneshot::channel();
-        self.commands.send(Command::TakeRows(reply)).await.ok()?;
+        self.commands.send(Command::Aside(Aside::TakeRows(reply))).await.ok()?;
         rows.await.ok()
     }
 

@@ -9,7 +9,6 @@
 //! answered from it any more, nothing is retried, and the process has to end; the next start's
 //! recovery finds out what survived.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-use crate::application::ingest::{Answer, Command, Submission, Unavailable, Verdict, WriterQueue};
+use crate::application::ingest::{Answer, Aside, Command, Submission, Unavailable, Verdict, WriterQueue};
 use crate::application::ports::{Clock, Durable, EventLog, LogFailure};
 use crate::application::progress::Progress;
 use crate::domain::event::parse::ReceivedEvent;
@@ -120,59 +119,69 @@ struct Writer {
     limits: WriterLimits,
 }
 
+/// What was waiting in the queue when the writer looked.
+#[derive(Default)]
+struct Drained {
+    batch: Vec<Submission>,
+    batch_bytes: usize,
+    asides: Vec<Aside>,
+    stop: bool,
+}
+
+impl Drained {
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Submit(submission) => {
+                self.batch_bytes += submission.event.json.as_str().len();
+                self.batch.push(submission);
+            }
+            Command::Aside(aside) => self.asides.push(aside),
+            Command::Stop => self.stop = true,
+        }
+    }
+
+    fn has_room(&self, limits: &WriterLimits) -> bool {
+        let commands = self.batch.len() + self.asides.len();
+        commands < limits.batch_events && self.batch_bytes < limits.batch_bytes
+    }
+}
+
 impl Writer {
     fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<Remains, LogFailure> {
-        let mut drained = VecDeque::with_capacity(self.limits.batch_events);
-        while let Some(command) = queue.blocking_recv() {
-            drained.push_back(command);
-            self.drain(&mut queue, &mut drained);
-            let mut batch = Vec::with_capacity(drained.len());
-            let mut asides = Vec::new();
-            for command in drained.drain(..) {
-                match command {
-                    Command::Submit(submission) => batch.push(submission),
-                    Command::Stop => queue.close(),
-                    aside => asides.push(aside),
-                }
+        while let Some(first) = queue.blocking_recv() {
+            let mut drained = Drained::default();
+            drained.take(first);
+            while drained.has_room(&self.limits)
+                && let Ok(command) = queue.try_recv()
+            {
+                drained.take(command);
             }
-            if let Err(failure) = self.commit(batch) {
+            if drained.stop {
+                // Nothing new gets in; what is queued already is still answered.
+                queue.close();
+            }
+            if let Err(failure) = self.commit(drained.batch) {
                 error!("{failure}");
-                self.progress.publish_log_failed();
                 refuse_all(queue);
                 return Err(failure);
             }
             // After the commit: rows are taken from a world that is wholly durable.
-            for aside in asides {
+            for aside in drained.asides {
                 self.attend(aside);
             }
         }
         Ok(Remains { head: self.durable.head(), rows: self.take_rows() })
     }
 
-    /// Takes what is queued already, within the limits of a batch.
-    fn drain(&self, queue: &mut mpsc::Receiver<Command>, drained: &mut VecDeque<Command>) {
-        let bytes_of = |command: &Command| match command {
-            Command::Submit(submission) => submission.event.json.as_str().len(),
-            _ => 0,
-        };
-        let mut bytes: usize = drained.iter().map(bytes_of).sum();
-        while drained.len() < self.limits.batch_events && bytes < self.limits.batch_bytes {
-            let Ok(command) = queue.try_recv() else { return };
-            bytes += bytes_of(&command);
-            drained.push_back(command);
-        }
-    }
-
-    fn attend(&mut self, aside: Command) {
+    fn attend(&mut self, aside: Aside) {
         // A receiver that went away meanwhile needs no answer.
         match aside {
-            Command::TakeRows(reply) => {
+            Aside::TakeRows(reply) => {
                 let _ = reply.send((self.take_rows(), self.durable.head()));
             }
-            Command::Ping(reply) => {
+            Aside::Ping(reply) => {
                 let _ = reply.send(());
             }
-            Command::Submit(_) | Command::Stop => unreachable!("sorted out by `run`"),
         }
     }
 
