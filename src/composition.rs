@@ -1,11 +1,12 @@
 //! The composition root: the only place where adapters and use cases meet.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::application::ports::{Clock, Durable, EventLog, LogFailure, Projection, StoreError};
 use crate::application::progress::Progress;
@@ -89,7 +90,7 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
     let checkpoint = store.checkpoint().await?;
 
     let seen = DurabilityProof { source: "the projection's checkpoint".into(), head: checkpoint };
-    let opened = open_log(&folder, &[seen], limits, checkpoint, |_| {})?;
+    let opened = open_log(&folder, &[seen], limits, checkpoint, log_progress())?;
     let mut log = (adapters.log)(Box::new(opened.log));
     let durable = Durable::recovered(log.as_mut(), opened.head)?;
 
@@ -121,6 +122,18 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
     let recovery_ms = begin.elapsed().as_millis();
     let start = StartReport { head_sequence, projected_sequence: checkpoint.sequence, recovery_ms };
     Ok(Service { router: web::router(Arc::new(app)), writer, projector, progress, store, folder, lock, start })
+}
+
+/// Says in the process's log lines how far a long start is.
+fn log_progress() -> impl Fn(ReadBytes) {
+    const PAUSE: Duration = Duration::from_secs(5);
+    let last = Cell::new(Instant::now());
+    move |read| {
+        if last.get().elapsed() >= PAUSE {
+            last.set(Instant::now());
+            info!(read_bytes = read.done, total_bytes = read.total, "reading the log");
+        }
+    }
 }
 
 /// The recovered log, folded.
