@@ -31,10 +31,13 @@ use crate::web::{self, App, WebLimits};
 pub enum StartError {
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
-    #[error("{0}. The projection holds nothing that the log does not: `lockstream rebuild` makes it anew")]
-    Database(#[from] StoreError),
-    #[error(transparent)]
-    Replacement(#[from] std::io::Error),
+    #[error(
+        "{source} ({}). Check that the file can be written; if it is damaged, `lockstream rebuild` makes it anew: it \
+         holds nothing that the log does not", path.display()
+    )]
+    Database { path: PathBuf, source: StoreError },
+    #[error("the database cannot be replaced: {source} ({})", path.display())]
+    Replacement { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Recovery(#[from] RecoveryError<ReplayError>),
     #[error(transparent)]
@@ -86,8 +89,9 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
     let folder = storage.folder();
     let lock = folder.lock()?;
     let read_connections = u32::try_from(limits.read_connections).expect("the setting's bound is far below");
-    let store = SqliteStore::open(&storage.database(), read_connections).await?;
-    let checkpoint = store.checkpoint().await?;
+    let database = |source| StartError::Database { path: storage.database(), source };
+    let store = SqliteStore::open(&storage.database(), read_connections).await.map_err(database)?;
+    let checkpoint = store.checkpoint().await.map_err(database)?;
 
     let seen = DurabilityProof { source: "the projection's checkpoint".into(), head: checkpoint };
     let opened = open_log(&folder, &[seen], limits, checkpoint, log_progress())?;
@@ -204,11 +208,13 @@ pub async fn rebuild(
     Durable::recovered(&mut opened.log, opened.head)?;
     let rows = opened.world.rows(&opened.touched);
 
-    let replacement = SqliteReplacement::beside(&storage.database())?;
-    let store = SqliteStore::open(replacement.path(), 1).await?;
-    store.apply(&rows, opened.head).await?;
+    let replaced = |source| StartError::Replacement { path: storage.database(), source };
+    let replacement = SqliteReplacement::beside(&storage.database()).map_err(replaced)?;
+    let database = |source| StartError::Database { path: replacement.path().to_owned(), source };
+    let store = SqliteStore::open(replacement.path(), 1).await.map_err(database)?;
+    store.apply(&rows, opened.head).await.map_err(database)?;
     store.close().await;
-    replacement.take_place()?;
+    replacement.take_place().map_err(replaced)?;
     Ok(RebuildReport {
         records: opened.head.sequence.get(),
         lockers: rows.lockers.len() as u64,
