@@ -39,6 +39,10 @@ fi
 
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
+# Counters live in the file itself (%c), because tests kill most of the servers that they start, and
+# a killed process writes nothing at its end.
+export LLVM_PROFILE_FILE_NAME='lockstream-%p%c.profraw'
+export RUSTFLAGS="${RUSTFLAGS:-} -Cllvm-args=-runtime-counter-relocation"
 cargo llvm-cov --locked --json --output-path "$report"
 
 python3 - "$report" "${1:-}" <<'PYTHON'
