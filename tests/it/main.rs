@@ -3,6 +3,8 @@
 
 mod support;
 
+mod documents;
 mod layers;
 mod model;
 mod rules;
+mod state_hash;

@@ -1,5 +1,6 @@
 //! What makes a test short: a data folder, a server process on it, events to send, answers to read.
 
+pub mod documents;
 pub mod events;
 pub mod server;
 
