@@ -18,13 +18,13 @@ fn settings_of_help() -> BTreeMap<String, Option<String>> {
     let help = lockstream(folder.path()).env("COLUMNS", "200").arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let mut settings = BTreeMap::new();
-    let mut last = String::new();
+    let mut last = "";
     for line in help.lines().map(str::trim) {
         if let Some(variable) = line.strip_prefix("[env: ") {
-            last = variable.trim_end_matches(']').split('=').next().unwrap().to_owned();
-            settings.insert(last.clone(), None);
+            last = variable.trim_end_matches(']').split('=').next().unwrap();
+            settings.insert(last.to_owned(), None);
         } else if let Some(default) = line.strip_prefix("[default: ") {
-            settings.insert(last.clone(), Some(default.trim_end_matches(']').to_owned()));
+            settings.insert(last.to_owned(), Some(default.trim_end_matches(']').to_owned()));
         }
     }
     assert!(settings.len() > 10, "the settings were found: {settings:?}");
@@ -65,8 +65,8 @@ fn the_example_of_settings_changes_nothing_when_it_is_copied() {
 #[tokio::test]
 async fn the_example_of_settings_can_be_taken_as_it_stands() {
     let folder = Folder::new();
-    let settings: String = settings_of_example().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-    fs::write(folder.path().join(".env"), settings).unwrap();
+    let settings: Vec<_> = settings_of_example().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    fs::write(folder.path().join(".env"), settings.concat()).unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
 
     let server = Server::spawn(lockstream(folder.path())).await.expect("these settings start a server");
