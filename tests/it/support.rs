@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod server;
+pub mod views;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
