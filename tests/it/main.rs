@@ -3,5 +3,8 @@
 
 mod support;
 
+mod contract;
+mod hostile;
 mod layers;
+mod limits;
 mod rules;

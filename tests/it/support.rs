@@ -3,6 +3,7 @@
 pub mod events;
 pub mod server;
 pub mod views;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
