@@ -33,6 +33,7 @@ async fn a_known_id_is_a_duplicate_whatever_its_payload_says() {
         r#"{"compartment_id":"A1","compartment_id":"A1"}"#,
         r#"{"compartment_id":"A1","x":{"y":1,"y":2}}"#,
         r#"{"compartment_id":"A1","x":"\ud800"}"#,
+        r#"{"compartment_id":"A1","\ud800":1}"#,
         &format!(r#"{{"x":{}{}}}"#, "[".repeat(100), "]".repeat(100)),
     ];
     for (payload, count) in broken.iter().zip(1..) {
@@ -119,7 +120,7 @@ async fn one_answer_lists_every_problem_with_its_place() {
     let folder = Folder::new();
     let server = Server::start(&folder).await;
     let body = r#"{"event_id":"no","occurred_at":7,"type":"FaultReported",
-        "payload":{"severity":"3","x":[{"a/b":1,"a/b":2}]},"~":1,"~":2}"#;
+        "payload":{"severity":"3","x":[{"a/b":1,"a/b":2}],"compartment_id":"\udc00","\ud800":{}},"~":1,"~":2}"#;
     let answer = server.post_raw("application/json", body).await;
     assert_eq!((answer.status, answer.code().as_str()), (422, "invalid-event"));
     let mut found = pointers(&answer);
@@ -128,6 +129,7 @@ async fn one_answer_lists_every_problem_with_its_place() {
         "/event_id",
         "/locker_id",
         "/occurred_at",
+        r"/payload/\ud800",
         "/payload/compartment_id",
         "/payload/severity",
         "/payload/x/0/a~1b",
@@ -138,6 +140,9 @@ async fn one_answer_lists_every_problem_with_its_place() {
         assert_eq!(error.as_object().unwrap().len(), 2, "{error}");
         assert!(!error["detail"].as_str().unwrap().is_empty());
     }
+    // The same when the envelope's own keys are unique.
+    let answer = server.post_raw("application/json", body.replace("\"~\":2", "\"!\":2")).await;
+    assert_eq!(pointers(&answer).len(), expected.len() - 1, "{answer:?}");
     assert!(folder.log_bytes().is_empty());
 }
 
