@@ -1,1 +1,6 @@
-//! To come.
+//! Every limit of the running service, brought about for real: what happens there is documented,
+//! and passes when its cause does.
+
+mod clients;
+mod projection;
+mod writer;

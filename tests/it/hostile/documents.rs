@@ -170,7 +170,7 @@ async fn text_that_is_no_unicode_or_no_json_is_refused() {
         spliced(b"\0"),
         spliced(b"\n"),
         spliced(b"\\x"),
-        spliced(b"\\u12"),
+        spliced(b"\\u12G"),
         spliced(b"\""),
         b"true".to_vec(),
         b"\"text\"".to_vec(),
