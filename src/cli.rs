@@ -100,7 +100,9 @@ fn one_line(error: &clap::Error) -> String {
         _ => String::new(),
     };
     let argument = text(ContextKind::InvalidArg);
-    let command = Cli::command();
+    let mut command = Cli::command();
+    // Only a built command knows how its arguments are spelled.
+    command.build();
     let variable =
         command.get_arguments().find(|known| known.to_string() == argument).and_then(|known| known.get_env());
     let variable = variable.map_or_else(String::new, |name| format!("{} ", name.to_string_lossy()));
