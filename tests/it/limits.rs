@@ -3,4 +3,5 @@
 
 mod clients;
 mod projection;
+mod settings;
 mod writer;

@@ -104,8 +104,9 @@ async fn a_query_waits_for_a_projection_that_catches_up_in_time() {
     server.accept(&[registered("L", "A1")]).await;
     let mut holder = hold_up(&folder).await;
     server.accept(&[registered("L", "A2")]).await;
+    // Asked after the query, so that it stands waiting when the database is let go.
     let release = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(server.get("/readyz").await.json()["lag_events"], 1);
         holder.execute("ROLLBACK").await.unwrap();
     };
     let (answer, ()) = tokio::join!(server.get("/lockers/L"), release);
