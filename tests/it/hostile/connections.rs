@@ -27,7 +27,8 @@ async fn requests_sent_ahead_are_answered_in_their_order() {
     for number in 0..20 {
         let event = registered("L", &format!("A{number}")).to_string();
         let head = "POST /events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json";
-        all += &format!("{head}\r\ncontent-length: {}\r\n\r\n{event}", event.len());
+        all += head;
+        all += &["\r\ncontent-length: ", &event.len().to_string(), "\r\n\r\n", &event].concat();
         all += "GET /lockers/L HTTP/1.1\r\nhost: test\r\n\r\n";
     }
     wire.send(all).await;

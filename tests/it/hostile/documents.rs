@@ -158,7 +158,7 @@ async fn text_that_is_no_unicode_or_no_json_is_refused() {
         [b"[", bytes, b"]"].concat(),
         format!("{event:?}").into_bytes(),
         event.replace('"', "'").into_bytes(),
-        event.replace("{", "/* no */{").into_bytes(),
+        event.replace('{', "/* no */{").into_bytes(),
         event.replace("\"}", "\",}").into_bytes(),
         event.replace("\"}", "\"").into_bytes(),
         event.replace("\"payload\"", "payload").into_bytes(),

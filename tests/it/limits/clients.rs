@@ -31,10 +31,10 @@ async fn a_connection_that_sends_no_request_is_closed() {
     }
 
     // Idle after an answer is idle too.
-    let mut served = Wire::connect(&server).await;
-    served.send(LIVEZ).await;
-    assert_eq!(served.reply().await.unwrap().status, 200);
-    assert!(served.ends().await);
+    let mut answered = Wire::connect(&server).await;
+    answered.send(LIVEZ).await;
+    assert_eq!(answered.reply().await.unwrap().status, 200);
+    assert!(answered.ends().await);
 }
 
 #[tokio::test]

@@ -52,3 +52,23 @@ fn other_settings_are_checked_as_well() {
     is_refused("LOCKSTREAM_LOG_FORMAT", "xml");
     is_refused("RUST_LOG", "lockstream=loud");
 }
+
+#[test]
+fn a_database_url_is_refused_without_being_repeated() {
+    for (url, secret) in [("postgres://user:s3cret@host/db", "s3cret"), ("sqlite:s3cret.db?mode=rwc", "s3cret")] {
+        let folder = Folder::new();
+        for as_flag in [false, true] {
+            let mut command = lockstream(folder.path());
+            if as_flag {
+                command.args(["--database-url", url])
+            } else {
+                command.env("DATABASE_URL", url)
+            };
+            let output = command.output().unwrap();
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{message}");
+            assert!(message.starts_with("error: DATABASE_URL (--database-url <URL>) is not usable: "), "{message}");
+            assert!(message.lines().count() == 1 && !message.contains(secret), "{message}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Everything that the API says: the answer of each GET that some event has to do with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -34,13 +34,11 @@ pub fn encoded(id: &str) -> String {
 pub async fn views(server: &Server, folder: &Folder, also: &Value) -> Views {
     let records = folder.records();
     let mut views = Views::new();
-    for event in records.iter().map(|record| &record["event"]).chain([also]) {
-        for path in paths(event) {
-            if !views.contains_key(&path) {
-                let Answer { status, body, .. } = server.get(&path).await;
-                views.insert(path, (status, body));
-            }
-        }
+    let events = records.iter().map(|record| &record["event"]).chain([also]);
+    let paths: BTreeSet<String> = events.flat_map(paths).collect();
+    for path in paths {
+        let Answer { status, body, .. } = server.get(&path).await;
+        views.insert(path, (status, body));
     }
     views
 }
