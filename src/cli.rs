@@ -100,15 +100,21 @@ fn one_line(error: &clap::Error) -> String {
         _ => String::new(),
     };
     let argument = text(ContextKind::InvalidArg);
-    let command = Cli::command();
+    let mut command = Cli::command();
+    // Only a built command knows how its arguments are spelled.
+    command.build();
+    let known = command.get_arguments().find(|known| known.to_string() == argument);
     let variable =
-        command.get_arguments().find(|known| known.to_string() == argument).and_then(|known| known.get_env());
-    let variable = variable.map_or_else(String::new, |name| format!("{} ", name.to_string_lossy()));
-    let value = text(ContextKind::InvalidValue);
+        known.and_then(clap::Arg::get_env).map_or_else(String::new, |name| format!("{} ", name.to_string_lossy()));
+    let value = match known {
+        // It may hold a password.
+        Some(known) if known.is_hide_env_values_set() => "not usable".to_owned(),
+        _ => format!("{:?}", text(ContextKind::InvalidValue)),
+    };
     let reason = match (std::error::Error::source(error), text(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
         (None, valid) if valid.is_empty() => "not a valid value".to_owned(),
         (None, valid) => format!("must be one of {valid}"),
     };
-    format!("{variable}({argument}) is {value:?}: {reason}")
+    format!("{variable}({argument}) is {value}: {reason}")
 }

@@ -11,6 +11,7 @@ use crate::domain::ids::{CompartmentId, LockerId, Sequence};
 /// step is illegal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(description = "Where a reservation stands; it is active while CREATED or DEPOSITED.")]
 pub enum ReservationState {
     Created,
     Deposited,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
 
@@ -64,14 +65,18 @@ pub struct Violation {
 }
 
 /// The ids that a refusal is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Involved {
+    #[schema(value_type = String, required = false, example = "campus-north")]
     pub locker_id: LockerId,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "A1")]
     pub compartment_id: Option<CompartmentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "parcel-7001")]
     pub reservation_id: Option<ReservationId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = uuid::Uuid, required = false)]
     pub fault_event_id: Option<EventId>,
 }
 

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::domain::violation::Rule;
+use crate::web::extract::PathIds;
 use crate::web::problem::Problem;
 
 /// What is known about a code.
@@ -168,8 +169,9 @@ fn rule_text(rule: Rule) -> (&'static str, &'static str) {
 }
 
 /// `GET /problems/{code}`: the page that explains a code.
-pub async fn page(Path(code): Path<String>) -> Response {
-    let Some(entry) = Code::all().map(Code::entry).find(|entry| entry.code == code) else {
+pub async fn page(path: PathIds<String>) -> Response {
+    let code = path.ok().map(|Path(code)| code);
+    let Some(entry) = Code::all().map(Code::entry).find(|entry| Some(entry.code) == code.as_deref()) else {
         return Problem::new(Code::NoSuchPage, "No problem has this code.").into_response();
     };
     let Entry { code, status, title, advice } = entry;

@@ -62,7 +62,8 @@ pub enum ReceiptStatus {
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Not a valid event; `errors` lists every problem", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json",
+            headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
 pub async fn post_event(State(app): State<SharedApp>, JsonBytes(body): JsonBytes) -> Result<Response, Problem> {

@@ -22,7 +22,8 @@ use crate::web::problem::Problem;
     responses(
         (status = 200, description = "The locker as it now is", body = LockerSummary),
         (status = 404, description = "No such locker", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json",
+            headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
 pub async fn get_locker(State(app): State<SharedApp>, path: PathIds<String>) -> Result<Json<LockerSummary>, Problem> {
@@ -47,7 +48,8 @@ pub async fn get_locker(State(app): State<SharedApp>, path: PathIds<String>) -> 
     responses(
         (status = 200, description = "The compartment as it now is", body = CompartmentStatus),
         (status = 404, description = "No such compartment in this locker", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json",
+            headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
 pub async fn get_compartment(

@@ -61,7 +61,8 @@ pub async fn livez() -> Json<Alive> {
 #[utoipa::path(get, path = "/readyz", tag = "operations", operation_id = "readyz",
     responses(
         (status = 200, description = "It can", body = Readiness),
-        (status = 503, description = "It cannot; `checks` says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "It cannot; `checks` says why", body = Problem, content_type = "application/problem+json",
+            headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ))]
 pub async fn readyz(State(app): State<SharedApp>) -> Response {
     let (log, projection) = tokio::join!(check_log(&app), check_projection(&app));

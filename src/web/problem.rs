@@ -42,6 +42,7 @@ pub struct Problem {
     #[schema(required = false)]
     errors: Vec<FieldProblem>,
     #[serde(flatten)]
+    #[schema(value_type = Conflict)]
     conflict: Option<Conflict>,
     /// On the 503 of `/readyz`: what was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,9 +64,10 @@ pub struct FieldProblem {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Conflict {
     #[serde(flatten)]
-    #[schema(value_type = Object)]
     involved: Involved,
+    /// The sequence of the record that stands in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false, example = 17)]
     conflicting_sequence: Option<u64>,
 }
 

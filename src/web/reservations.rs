@@ -22,7 +22,8 @@ use crate::web::problem::Problem;
     responses(
         (status = 200, description = "The reservation as it now is", body = ReservationStatus),
         (status = 404, description = "No such reservation", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json",
+            headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
 pub async fn get_reservation(

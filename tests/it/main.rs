@@ -3,8 +3,11 @@
 
 mod support;
 
+mod contract;
 mod documents;
+mod hostile;
 mod layers;
+mod limits;
 mod model;
 mod rules;
 mod state_hash;

@@ -3,6 +3,8 @@
 pub mod documents;
 pub mod events;
 pub mod server;
+pub mod views;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -50,8 +50,10 @@ impl ReceivedEvent {
         let event_id = match envelope {
             Ok(event_id) => event_id,
             Err(mut problems) => {
+                let members = content.err().unwrap_or_default();
+                let unread = |problem: &Problem| !unsound.iter().any(|known| known.pointer == problem.pointer);
+                problems.extend(members.into_iter().filter(unread));
                 problems.extend(unsound);
-                problems.extend(content.err().unwrap_or_default());
                 problems.truncate(MAX_PROBLEMS);
                 return Err(problems);
             }
@@ -189,13 +191,40 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Vec::with_capacity(8);
-                while let Some(Text(key)) = map.next_key()? {
+                while let Some(Key(key)) = map.next_key()? {
                     members.push((key, map.next_value()?));
                 }
                 Ok(Members(members))
             }
         }
         deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// A key, borrowed where it has no escapes. One that holds a lone surrogate is read too, with a
+/// replacement character: such a document is refused by [`compact`], and its other members still
+/// have to be found.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyText;
+        impl<'de> Visitor<'de> for AnyText {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Key<'de>, E> {
+                Ok(Key(String::from_utf8_lossy(bytes)))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Key<'de>, E> {
+                Ok(Key(String::from_utf8_lossy(bytes).into_owned().into()))
+            }
+        }
+        deserializer.deserialize_bytes(AnyText)
     }
 }
 

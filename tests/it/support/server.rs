@@ -112,6 +112,19 @@ impl Server {
         answer(self.client.get(self.url(path))).await.expect("the server answers")
     }
 
+    /// Sends any request.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let request = self.client.request(method.parse().unwrap(), self.url(path)).body(body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        answer(request).await.expect("the server answers")
+    }
+
     /// Posts an event.
     pub async fn post(&self, event: &Value) -> Answer {
         self.post_raw("application/json", event.to_string()).await
@@ -138,6 +151,12 @@ impl Server {
     /// The state hash of a locker.
     pub async fn state_hash(&self, locker: &str) -> String {
         self.get(&format!("/lockers/{locker}")).await.json()["state_hash"].as_str().unwrap().to_owned()
+    }
+
+    /// The process's log lines with this message so far, parsed. Needs the JSON format.
+    pub fn lines_saying(&self, message: &str) -> Vec<Value> {
+        let objects = self.lines().into_iter().filter_map(|line| serde_json::from_str(&line).ok());
+        objects.filter(|line: &Value| line["message"] == message).collect()
     }
 
     /// The process's log lines so far.

@@ -1,0 +1,8 @@
+//! The contract as a client sees it: bodies and their keys, the order of judgement, problems,
+//! request ids, and the document that describes it all.
+
+mod bodies;
+mod document;
+mod judgement;
+mod problems;
+mod request_ids;

@@ -1,0 +1,70 @@
+//! Limits of connections. Those of bodies are among the hostile input.
+
+use std::time::Duration;
+
+use crate::support::events::registered;
+use crate::support::server::Server;
+use crate::support::wire::Wire;
+use crate::support::{Folder, PATIENCE};
+
+const LIVEZ: &str = "GET /livez HTTP/1.1\r\nhost: test\r\n\r\n";
+
+#[tokio::test]
+async fn a_connection_that_sends_no_request_is_closed() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &[("LOCKSTREAM_HEAD_TIMEOUT_MS", "200")]).await;
+
+    let mut idle = Wire::connect(&server).await;
+    assert!(idle.ends().await);
+
+    let mut half = Wire::connect(&server).await;
+    half.send(&LIVEZ[..20]).await;
+    assert!(half.ends().await);
+
+    let mut dripping = Wire::connect(&server).await;
+    let mut drops = tokio::time::interval(Duration::from_millis(40));
+    let begin = std::time::Instant::now();
+    dripping.send("GET /livez HTTP/1.1\r\nx: ").await;
+    while dripping.try_send("x").await.is_ok() {
+        assert!(begin.elapsed() < PATIENCE, "the head may take for ever");
+        drops.tick().await;
+    }
+
+    // Idle after an answer is idle too.
+    let mut answered = Wire::connect(&server).await;
+    answered.send(LIVEZ).await;
+    assert_eq!(answered.reply().await.unwrap().status, 200);
+    assert!(answered.ends().await);
+}
+
+#[tokio::test]
+async fn a_connection_too_many_waits_until_another_one_ends() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &[("LOCKSTREAM_MAX_CONNECTIONS", "1")]).await;
+    let mut first = Wire::connect(&server).await;
+    first.send(LIVEZ).await;
+    assert_eq!(first.reply().await.unwrap().status, 200);
+
+    // The second one is taken by the system and not yet by the service.
+    let mut second = Wire::connect(&server).await;
+    second.send(LIVEZ).await;
+    assert!(second.is_silent_for(Duration::from_millis(300)).await);
+    // Meanwhile the first one is served.
+    first.send(LIVEZ).await;
+    assert_eq!(first.reply().await.unwrap().status, 200);
+
+    drop(first);
+    assert_eq!(second.reply().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn one_database_connection_answers_everybody() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &[("LOCKSTREAM_READ_CONNECTIONS", "1")]).await;
+    server.accept(&[registered("L", "A1")]).await;
+    let paths = ["/lockers/L", "/lockers/L/compartments/A1", "/lockers/X", "/readyz"];
+    let all = (0..100).map(|n| server.get(paths[n % paths.len()]));
+    for (n, answer) in futures_util::future::join_all(all).await.into_iter().enumerate() {
+        assert_eq!(answer.status, if n % 4 == 2 { 404 } else { 200 }, "{answer:?}");
+    }
+}
