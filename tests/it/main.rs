@@ -3,5 +3,7 @@
 
 mod support;
 
+mod damage;
 mod layers;
+mod lost_history;
 mod rules;
