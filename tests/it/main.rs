@@ -3,7 +3,9 @@
 
 mod support;
 
+mod concurrency;
 mod damage;
+mod faults;
 mod layers;
 mod lost_history;
 mod rules;
