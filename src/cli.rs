@@ -100,15 +100,21 @@ fn one_line(error: &clap::Error) -> String {
         _ => String::new(),
     };
     let argument = text(ContextKind::InvalidArg);
-    let command = Cli::command();
-    let variable =
-        command.get_arguments().find(|known| known.to_string() == argument).and_then(|known| known.get_env());
+    let mut command = Cli::command();
+    // Before it is built an argument cannot even tell its own name.
+    command.build();
+    let setting = command.get_arguments().find(|known| known.to_string() == argument);
+    let variable = setting.and_then(clap::Arg::get_env);
     let variable = variable.map_or_else(String::new, |name| format!("{} ", name.to_string_lossy()));
-    let value = text(ContextKind::InvalidValue);
+    let value = match text(ContextKind::InvalidValue) {
+        // It may hold a password.
+        value if !value.is_empty() && setting.is_some_and(clap::Arg::is_hide_env_values_set) => "wrong".to_owned(),
+        value => format!("{value:?}"),
+    };
     let reason = match (std::error::Error::source(error), text(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
         (None, valid) if valid.is_empty() => "not a valid value".to_owned(),
         (None, valid) => format!("must be one of {valid}"),
     };
-    format!("{variable}({argument}) is {value:?}: {reason}")
+    format!("{variable}({argument}) is {value}: {reason}")
 }

@@ -9,3 +9,4 @@ mod faults;
 mod layers;
 mod lost_history;
 mod rules;
+mod settings;

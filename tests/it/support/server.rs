@@ -14,15 +14,45 @@ use serde_json::Value;
 
 use crate::support::{Folder, PATIENCE};
 
+/// Where the shipped binary lies.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_lockstream");
+
 /// The shipped binary, with nothing of the tester's environment.
 pub fn lockstream(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstream"));
+    lockstream_at(BINARY.as_ref(), folder)
+}
+
+/// A copy of the binary that lies elsewhere.
+pub fn lockstream_at(binary: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
     // Coverage of child processes is the only thing that is handed on.
     let kept: Vec<_> = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LLVM_")).collect();
     command.env_clear().envs(kept).current_dir(folder);
     command.env("LOCKSTREAM_DATA_DIR", folder).env("LOCKSTREAM_ADDR", "127.0.0.1:0");
     command.env("LOCKSTREAM_LOG_FORMAT", "json").stdin(Stdio::null());
     command
+}
+
+/// What a command that ended left.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end, which has to come in good time.
+pub fn run(mut command: Command) -> Ended {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || ended.send(child.wait_with_output().unwrap()));
+    let output = end.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let _ = kill_process(pid, Signal::KILL);
+        panic!("the command did not end: {command:?}")
+    });
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// A running server. Killed when dropped.
