@@ -77,7 +77,7 @@ pub struct Service {
 pub struct StartReport {
     pub head_sequence: Sequence,
     pub projected_sequence: Sequence,
-    pub recovery_ms: u128,
+    pub recovery_ms: u64,
 }
 
 /// Recovers the log, opens the projection and starts the writer.
@@ -119,7 +119,7 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
         },
     };
     let projector = Projector { projection, progress: Arc::clone(&progress) };
-    let recovery_ms = begin.elapsed().as_millis();
+    let recovery_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let start = StartReport { head_sequence, projected_sequence: checkpoint.sequence, recovery_ms };
     Ok(Service { router: web::router(Arc::new(app)), writer, projector, progress, store, folder, lock, start })
 }

@@ -3,10 +3,14 @@
 
 mod support;
 
+mod commands;
 mod concurrency;
+mod crash;
 mod damage;
 mod faults;
+mod folder;
 mod layers;
+mod lifecycle;
 mod lost_history;
 mod rules;
 mod settings;
