@@ -163,6 +163,29 @@ fn a_hole_in_the_last_batch_is_torn_though_whole_lines_stand_behind_it() {
 }
 
 #[test]
+fn whatever_pieces_of_the_last_batch_reached_the_disk_it_is_torn_and_never_lost_history() {
+    const PIECE_BYTES: usize = 97;
+    let folder = Folder::new();
+    logs::write(&folder.log(), &three_batches());
+    let whole = folder.log_bytes();
+    let start = last_batch_start(&whole);
+    let pieces = (whole.len() - start).div_ceil(PIECE_BYTES);
+    for missing in 1_u32..1 << pieces {
+        let mut holed = whole.clone();
+        for (number, piece) in holed[start..].chunks_mut(PIECE_BYTES).enumerate() {
+            if missing >> number & 1 == 1 {
+                piece.fill(0);
+            }
+        }
+        fs::write(&folder.segments()[0], &holed).unwrap();
+        let (records, error) = logs::read(&folder.log());
+        assert!(records >= 3, "missing pieces {missing:b}: earlier batches are whole");
+        let Some(HistoryError::Damaged(damage)) = error else { panic!("missing pieces {missing:b} are not found") };
+        assert!(matches!(damage.extent, Extent::TornTail { .. }), "missing pieces {missing:b}: {:?}", damage.extent);
+    }
+}
+
+#[test]
 fn text_that_looks_like_a_record_does_not_make_a_torn_batch_look_like_lost_history() {
     let forged = json!({"v": 1, "seq": 900, "batch": 900, "recorded_at": "2026-11-21T08:00:00.000000Z"});
     let line = r#"{"v":1,"seq":900,"batch":900,"recorded_at":"2026-11-21T08:00:00.000000Z","event":{},"hash":"00"}"#;

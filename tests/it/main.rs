@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod faults;
 mod folder;
+mod golden;
 mod layers;
 mod lifecycle;
 mod lost_history;
