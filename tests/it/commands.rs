@@ -170,7 +170,7 @@ fn verify_without_data_says_where_it_looked_and_makes_none() {
 #[tokio::test]
 async fn rebuild_heals_a_database_that_the_server_refuses() {
     let (folder, hash) = lived_in().await;
-    fs::write(folder.database(), [7; 20_000]).unwrap();
+    fs::write(folder.database(), vec![7; 20_000]).unwrap();
     let written = Server::spawn(lockstream(folder.path())).await.err().expect("it refuses to start");
     assert!(written.last().unwrap().contains("`lockstream rebuild` makes it anew"), "{written:?}");
 

@@ -10,7 +10,7 @@ use lockstream::composition::Adapters;
 
 use crate::support::events::{id, registered, reserved};
 use crate::support::inside::{Fault, Inside, LogControl};
-use crate::support::server::Server;
+use crate::support::server::{BINARY, Server, lockstream_at};
 use crate::support::{Folder, eventually};
 
 /// Readiness gives the writer, whose sync is held, a second: by then what was sent is in its queue.
@@ -96,6 +96,41 @@ async fn the_real_log_s_failure_says_what_to_do() {
     for part in ["could not be written after sequence 1", "Nothing of this batch was", "then start again", "repeat"] {
         assert!(failure.contains(part), "{part:?} is missing in {failure}");
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_runs_full_ends_the_process_and_the_next_start_has_every_promise() {
+    let folder = Folder::new();
+    // The system refuses to make any file of this process longer than some megabytes.
+    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    command.args(["-c", r#"trap "" XFSZ; ulimit -f 4096; exec "$0""#, BINARY]);
+    let mut server = Server::spawn(command).await.unwrap();
+    let mut promised = Vec::new();
+    let unlucky = loop {
+        let mut event = registered("L", &promised.len().to_string());
+        event["photo"] = "x".repeat(60_000).into();
+        let answer = server.post(&event).await;
+        if answer.status == 202 {
+            promised.push(event);
+            continue;
+        }
+        assert_eq!((answer.status, answer.code().as_str()), (503, "log-failed"), "{answer:?}");
+        break event;
+    };
+    assert!(promised.len() > 10, "{} events", promised.len());
+    assert_eq!(server.wait().code(), Some(1));
+    let lines = server.lines();
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("error: the log could not be written") && last.contains("then start again"), "{last}");
+
+    let server = Server::start(&folder).await;
+    assert_eq!(server.lines().iter().filter(|line| line.contains(".torn-")).count(), 1, "half a line was cut off");
+    for (event, sequence) in promised.iter().zip(1..) {
+        let again = server.post(event).await;
+        assert_eq!((again.status, again.sequence()), (200, sequence));
+    }
+    assert_eq!(server.post(&unlucky).await.sequence(), promised.len() as u64 + 1);
+    assert!(server.stop().success());
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn line(sequence: u64, batch: u64) -> (Vec<u8>, Head, Head) {
 /// Seals a body as the format says, without the code under test.
 fn seal(before: Head, body: &str) -> Vec<u8> {
     let hash = Sha256::digest([before.chain_hash.as_bytes(), body.as_bytes()].concat());
-    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hash.iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"));
     format!("{body},\"hash\":\"{digits}\"}}").into_bytes()
 }
 
@@ -97,7 +97,7 @@ fn what_is_sealed_but_no_record_is_refused_all_the_same() {
     assert_eq!(error(&seal(before, &no_event), before), LineError::NotARecord);
     let other_time = format!(r#"{start}2026-11-21T08:00:00.0001+00:00","event":{EVENT}"#);
     assert_eq!(error(&seal(before, &other_time), before), LineError::NotARecord);
-    let short = format!(r#"{start}2026"#);
+    let short = format!("{start}2026");
     assert_eq!(error(&seal(before, &short), before), LineError::NotARecord);
     let unknown = format!(r#"{start}2026-11-21T08:00:00.000100Z","event":{}"#, EVENT.replace("Registered", "Gone"));
     let LineError::WrongEvent(why) = error(&seal(before, &unknown), before) else { panic!("another error") };
