@@ -1,6 +1,7 @@
 //! `lockstream verify`, `rebuild` and `health`: what they find, what they say, how they end.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use futures_util::stream::{self, StreamExt};
@@ -171,6 +172,8 @@ fn verify_without_data_says_where_it_looked_and_makes_none() {
 async fn rebuild_heals_a_database_that_the_server_refuses() {
     let (folder, hash) = lived_in().await;
     fs::write(folder.database(), vec![7; 20_000]).unwrap();
+    // What a rebuild that was cut off leaves behind is no hindrance.
+    fs::write(folder.path().join("projection.db.new"), "half a database").unwrap();
     let written = Server::spawn(lockstream(folder.path())).await.err().expect("it refuses to start");
     assert!(written.last().unwrap().contains("`lockstream rebuild` makes it anew"), "{written:?}");
 
@@ -217,4 +220,20 @@ async fn health_is_readiness_as_an_exit_code() {
     let ended = health(addr);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains(&format!("no answer from {addr}")), "{ended:?}");
+
+    // Somebody who answers, but not with 200.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 18];
+        stream.read_exact(&mut request).unwrap();
+        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
+        assert_eq!(&request, b"GET /readyz HTTP/1");
+        stream // Closed only after the answer was read.
+    });
+    let ended = health(addr);
+    answering.join().unwrap();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("not ready: HTTP/1.1 503"), "{ended:?}");
 }

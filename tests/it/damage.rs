@@ -224,7 +224,7 @@ fn a_crash_between_keeping_the_torn_end_and_cutting_it_changes_nothing() {
         let files = logs::files(&folder.log());
         assert_eq!(*after_first.get_or_insert_with(|| files.clone()), files, "the same copy, under the same name");
     }
-    // Another torn end at the same place gets a name of its own, and so does half a copy.
+    // Another torn end at the same place gets a name of its own, also beside a half-made copy.
     let start = logs::line_starts(torn).last().copied().unwrap();
     fs::write(&segment, &torn[..start + 30]).unwrap();
     logs::recover(&folder.log(), &[]).unwrap();

@@ -73,6 +73,7 @@ fn a_folder_without_write_permission_is_named() {
     let line = one_error_line(&ended);
     assert!(line.contains("cannot be created") && line.contains(missing.to_str().unwrap()), "{line}");
     assert!(!missing.exists());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap(); // So that it can be removed.
 }
 
 #[test]
