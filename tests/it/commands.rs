@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
@@ -10,7 +11,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::support::events::{deposited, fault, registered, reserved};
 use crate::support::server::{Ended, Server, lockstream, run};
-use crate::support::{Folder, logs};
+use crate::support::{Folder, PATIENCE, logs};
 
 fn command(folder: &Folder, arguments: &[&str]) -> Ended {
     let mut command = lockstream(folder.path());
@@ -78,8 +79,11 @@ async fn verify_beside_a_server_under_load_finds_nothing() {
         posts.buffer_unordered(16).fold(0, async |count, status| count + u64::from(status == 202)).await
     };
     let verifying = async {
-        let mut heads = Vec::new();
-        for _ in 0..8 {
+        let mut heads: Vec<u64> = Vec::new();
+        let begin = Instant::now();
+        // A slow disk may take a while to let the log grow.
+        while heads.len() < 8 || heads.first() == heads.last() {
+            assert!(begin.elapsed() < PATIENCE, "the log did not grow: {heads:?}");
             let path = folder.path().to_owned();
             let ended = tokio::task::spawn_blocking(move || {
                 let mut verify = lockstream(&path);
@@ -95,7 +99,7 @@ async fn verify_beside_a_server_under_load_finds_nothing() {
         heads
     };
     let (accepted, heads) = tokio::join!(posting, verifying);
-    assert!(heads.is_sorted() && heads[0] < heads[7], "the log grew meanwhile: {heads:?}");
+    assert!(heads.is_sorted(), "{heads:?}");
     assert!(*heads.last().unwrap() <= accepted);
 }
 

@@ -186,6 +186,27 @@ fn whatever_pieces_of_the_last_batch_reached_the_disk_it_is_torn_and_never_lost_
 }
 
 #[test]
+fn no_flipped_bit_makes_the_last_batch_look_like_an_older_one() {
+    let folder = Folder::new();
+    logs::write(&folder.log(), &three_batches());
+    let whole = folder.log_bytes();
+    let lines = logs::line_starts(&whole);
+    for at in last_batch_start(&whole)..whole.len() {
+        for bit in 0..8 {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << bit;
+            fs::write(&folder.segments()[0], &flipped).unwrap();
+            let (records, error) = logs::read(&folder.log());
+            let line = lines.iter().rposition(|start| *start <= at).unwrap();
+            assert_eq!(records, line as u64, "byte {at}, bit {bit}");
+            let Some(HistoryError::Damaged(damage)) = error else { panic!("byte {at}, bit {bit} is not found") };
+            let bytes = (whole.len() - lines[line]) as u64;
+            assert_eq!(damage.extent, Extent::TornTail { bytes }, "byte {at}, bit {bit}");
+        }
+    }
+}
+
+#[test]
 fn text_that_looks_like_a_record_does_not_make_a_torn_batch_look_like_lost_history() {
     let forged = json!({"v": 1, "seq": 900, "batch": 900, "recorded_at": "2026-11-21T08:00:00.000000Z"});
     let line = r#"{"v":1,"seq":900,"batch":900,"recorded_at":"2026-11-21T08:00:00.000000Z","event":{},"hash":"00"}"#;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
@@ -61,6 +62,8 @@ pub struct Server {
     child: Child,
     /// What the process wrote to standard error so far, a JSON object a line.
     lines: Arc<Mutex<Vec<String>>>,
+    /// Ends when standard error does.
+    reading: Option<JoinHandle<()>>,
     client: reqwest::Client,
 }
 
@@ -112,18 +115,18 @@ impl Server {
         let (serving, starts) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let kept = Arc::clone(&lines);
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let object: Value = serde_json::from_str(&line).unwrap_or_default();
+                kept.lock().unwrap().push(line);
                 if object["message"] == "serving" {
                     let _ = serving.send(object["addr"].as_str().unwrap().parse().unwrap());
                 }
-                kept.lock().unwrap().push(line);
             }
         });
         let started = tokio::task::spawn_blocking(move || starts.recv_timeout(PATIENCE)).await.unwrap();
         match started {
-            Ok(addr) => Ok(Self { addr, child, lines, client: reqwest::Client::new() }),
+            Ok(addr) => Ok(Self { addr, child, lines, reading: Some(reading), client: reqwest::Client::new() }),
             Err(error) => {
                 if error == RecvTimeoutError::Timeout {
                     child.kill().unwrap();
@@ -192,11 +195,14 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end by itself; [`Self::lines`] are complete then.
     pub fn wait(&mut self) -> ExitStatus {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                if let Some(reading) = self.reading.take() {
+                    reading.join().unwrap();
+                }
                 return status;
             }
             assert!(begin.elapsed() < PATIENCE, "the process did not end: {:?}", self.lines());
