@@ -1,7 +1,7 @@
 //! The composition root: the only place where adapters and use cases meet.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
 use crate::infrastructure::event_log::recovery::{self, DurabilityProof, ReadBytes, Recovered, RecoveryError};
 use crate::infrastructure::sql::sqlite::{SqliteQueries, SqliteReplacement, SqliteStore};
 use crate::web::{self, App, WebLimits};
+
+/// How messages name what the projection knows about the log.
+const CHECKPOINT: &str = "the projection's checkpoint";
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +83,7 @@ pub struct Service {
 pub struct StartReport {
     pub head_sequence: Sequence,
     pub projected_sequence: Sequence,
-    pub recovery_ms: u128,
+    pub recovery_ms: u64,
 }
 
 /// Recovers the log, opens the projection and starts the writer.
@@ -93,7 +96,7 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
     let store = SqliteStore::open(&storage.database(), read_connections).await.map_err(database)?;
     let checkpoint = store.checkpoint().await.map_err(database)?;
 
-    let seen = DurabilityProof { source: "the projection's checkpoint".into(), head: checkpoint };
+    let seen = DurabilityProof { source: CHECKPOINT.into(), head: checkpoint };
     let opened = open_log(&folder, &[seen], limits, checkpoint, log_progress())?;
     let mut log = (adapters.log)(Box::new(opened.log));
     let durable = Durable::recovered(log.as_mut(), opened.head)?;
@@ -123,7 +126,7 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
         },
     };
     let projector = Projector { projection, progress: Arc::clone(&progress) };
-    let recovery_ms = begin.elapsed().as_millis();
+    let recovery_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let start = StartReport { head_sequence, projected_sequence: checkpoint.sequence, recovery_ms };
     Ok(Service { router: web::router(Arc::new(app)), writer, projector, progress, store, folder, lock, start })
 }
@@ -204,7 +207,15 @@ pub async fn rebuild(
     let begin = Instant::now();
     let folder = storage.folder();
     let _lock = folder.lock()?;
-    let mut opened = open_log(&folder, &[], limits, Head::default(), on_read)?;
+    let proof = old_checkpoint(&storage.database()).await;
+    let opened = match open_log(&folder, proof.as_slice(), limits, Head::default(), &on_read) {
+        // A projection of another history says nothing about this log; it is what gets replaced.
+        Err(StartError::Recovery(RecoveryError::OtherHistory { .. })) if proof.is_some() => {
+            open_log(&folder, &[], limits, Head::default(), &on_read)
+        }
+        opened => opened,
+    };
+    let mut opened = opened?;
     Durable::recovered(&mut opened.log, opened.head)?;
     let rows = opened.world.rows(&opened.touched);
 
@@ -222,6 +233,15 @@ pub async fn rebuild(
         reservations: rows.reservations.len() as u64,
         elapsed_ms: begin.elapsed().as_millis(),
     })
+}
+
+/// What the database that a rebuild replaces proves about the log, as far as it can still be read.
+/// Without it, damage to records that were acknowledged could pass for a torn batch and be cut off.
+async fn old_checkpoint(database: &Path) -> Option<DurabilityProof> {
+    let store = SqliteStore::open_read_only(database).await.ok()?;
+    let checkpoint = store.checkpoint().await;
+    store.close().await;
+    Some(DurabilityProof { source: CHECKPOINT.into(), head: checkpoint.ok()? })
 }
 
 /// Why a verification could not be carried out; findings are no errors.

@@ -68,8 +68,8 @@ pub async fn run(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
         database = %storage.database().display(),
-        head_sequence = %service.start.head_sequence,
-        projected_sequence = %service.start.projected_sequence,
+        head_sequence = service.start.head_sequence.get(),
+        projected_sequence = service.start.projected_sequence.get(),
         recovery_ms = service.start.recovery_ms,
         "serving",
     );
@@ -113,7 +113,7 @@ pub async fn run(
         );
     }
     folder.mark_clean_stop(remains.head)?;
-    info!(head_sequence = %remains.head.sequence, "stopped");
+    info!(head_sequence = remains.head.sequence.get(), "stopped");
     drop(lock);
     Ok(())
 }

@@ -129,3 +129,42 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> DataFolderError {
     DataFolderError::Io { doing, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_a_clean_stop_reads_back_and_the_newest_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::new(root.path());
+        assert_eq!(folder.clean_stop().unwrap(), None);
+        for sequence in [3, 7] {
+            let head = Head { sequence: Sequence::new(sequence), chain_hash: ChainHash::new([9; 32]) };
+            folder.mark_clean_stop(head).unwrap();
+            assert_eq!(folder.clean_stop().unwrap(), Some(head));
+        }
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_understood_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::new(root.path());
+        for text in ["", "{}", r#"{"v":1,"seq":-1,"hash":"00"}"#, r#"{"v":1,"seq":1,"hash":"00"}"#] {
+            fs::write(root.path().join(CLEAN_STOP_FILE), text).unwrap();
+            let error = folder.clean_stop().unwrap_err();
+            assert!(matches!(error, DataFolderError::BadMark { .. }), "{text}: {error}");
+            assert!(error.to_string().contains(CLEAN_STOP_FILE), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_has_one_owner_until_the_lock_is_let_go() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::new(root.path().join("new/folder"));
+        let lock = folder.lock().unwrap();
+        assert!(matches!(folder.lock(), Err(DataFolderError::InUse(_))));
+        drop(lock);
+        folder.lock().unwrap();
+    }
+}

@@ -3,11 +3,21 @@
 
 mod support;
 
+mod commands;
+mod concurrency;
 mod contract;
+mod crash;
+mod damage;
 mod documents;
+mod faults;
+mod folder;
+mod golden;
 mod hostile;
 mod layers;
+mod lifecycle;
 mod limits;
+mod lost_history;
 mod model;
 mod rules;
+mod settings;
 mod state_hash;

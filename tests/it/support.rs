@@ -2,6 +2,8 @@
 
 pub mod documents;
 pub mod events;
+pub mod inside;
+pub mod logs;
 pub mod server;
 pub mod views;
 pub mod wire;

@@ -150,7 +150,10 @@ impl History {
             };
             let (record, head) = match outcome {
                 Ok(read) => read,
-                Err(reason) => return Err(self.damaged(reason)),
+                Err(reason) => {
+                    self.damaged(reason)?;
+                    continue;
+                }
             };
             reader.offset_bytes += length as u64;
             reader.line_number += 1;
@@ -177,8 +180,9 @@ impl History {
         Ok(true)
     }
 
-    /// Finds out what the damage at the present place means.
-    fn damaged(&mut self, reason: String) -> HistoryError {
+    /// Finds out what the damage at the present place means. `Ok` when there is none after all: a
+    /// server that writes just now has finished the line meanwhile, and it is to be read again.
+    fn damaged(&mut self, reason: String) -> Result<(), HistoryError> {
         let reader = self.reader.as_mut().expect("damage is found in a segment that is being read");
         let path = reader.segment.path.clone();
         let place = Place { segment: path.clone(), line: reader.line_number, offset_bytes: reader.offset_bytes };
@@ -192,7 +196,14 @@ impl History {
                 .seek(SeekFrom::Start(reader.offset_bytes))
                 .and_then(|_| reader.input.read_to_end(&mut tail));
             if let Err(source) = read {
-                return HistoryError::Unreadable { path, source };
+                return Err(HistoryError::Unreadable { path, source });
+            }
+            // What was read before and what is there now must not be judged together: between the
+            // two the unfinished line may have become whole, and later batches may follow it.
+            let end = tail.iter().position(|byte| *byte == b'\n');
+            if end.is_some_and(|end| line::decode(&tail[..end], self.head).is_ok()) {
+                let again = reader.input.seek(SeekFrom::Start(reader.offset_bytes));
+                return again.map(|_| ()).map_err(|source| HistoryError::Unreadable { path, source });
             }
             match later_batch(&tail, self.head) {
                 Some(later) => Extent::LostHistory {
@@ -201,7 +212,7 @@ impl History {
                 None => Extent::TornTail { bytes: tail.len() as u64 },
             }
         };
-        Damage { place, sequence: self.head.sequence.next(), reason, extent }.into()
+        Err(Damage { place, sequence: self.head.sequence.next(), reason, extent }.into())
     }
 }
 
@@ -237,4 +248,40 @@ fn later_batch(tail: &[u8], head: Head) -> Option<Header> {
     let end = line::sealed_prefix(tail, head)?;
     let hidden = [end, end + 1].into_iter().filter_map(|at| line::peek_header(tail.get(at..)?));
     hidden.into_iter().find(is_later)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::parse::ReceivedEvent;
+    use crate::domain::record::RecordedAt;
+
+    /// Three batches of one record each.
+    fn three_lines() -> Vec<u8> {
+        let (mut lines, mut head) = (Vec::new(), Head::default());
+        for number in 1..=3 {
+            let event = format!(
+                r#"{{"event_id":"01890a5d-ac96-774b-bcce-b302099a800{number}","occurred_at":"2026-11-21T08:00:00Z","locker_id":"L","type":"CompartmentRegistered","payload":{{"compartment_id":"{number}"}}}}"#
+            );
+            let ReceivedEvent { json, digest, content, .. } = ReceivedEvent::parse(event.as_bytes()).unwrap();
+            let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
+            let sequence = head.sequence.next();
+            let record = Record { sequence, batch: sequence, recorded_at, event: content.unwrap(), json, digest };
+            head = line::encode(&record, head.chain_hash, &mut lines);
+        }
+        lines
+    }
+
+    #[test]
+    fn a_line_that_a_server_finishes_while_it_is_read_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(segments::path(folder.path(), Sequence::new(1)), three_lines()).unwrap();
+        let mut history = History::open(folder.path()).unwrap();
+        history.next().unwrap().unwrap();
+        // As if the second line had been half there a moment ago, and all three are now.
+        history.damaged("the line has no end".into()).expect("it is whole by now");
+        let sequences: Vec<_> = history.by_ref().map(|item| item.unwrap().0.sequence.get()).collect();
+        assert_eq!(sequences, [2, 3], "reading goes on at that line");
+        assert_eq!(history.bytes_read(), history.bytes_total());
+    }
 }

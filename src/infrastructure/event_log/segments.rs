@@ -56,3 +56,36 @@ pub fn list(folder: &Path) -> io::Result<Vec<Segment>> {
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_listed_in_their_order_and_strange_names_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for first in [10, 1, 9] {
+            create(&path(folder.path(), Sequence::new(first))).unwrap();
+        }
+        fs::write(folder.path().join("00000000000000000001.jsonl.torn-7-1"), "x").unwrap();
+        let firsts = |folder: &Path| -> io::Result<Vec<u64>> {
+            Ok(list(folder)?.into_iter().map(|segment| segment.first.get()).collect())
+        };
+        assert_eq!(firsts(folder.path()).unwrap(), [1, 9, 10]);
+        assert!(path(folder.path(), Sequence::new(1)).ends_with("00000000000000000001.jsonl"));
+        for strange in ["1.jsonl", "0000000000000000001x.jsonl", "99999999999999999999.jsonl", "copy.jsonl"] {
+            fs::write(folder.path().join(strange), "").unwrap();
+            let error = firsts(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(strange) && error.contains("not named like a segment"), "{error}");
+            fs::remove_file(folder.path().join(strange)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_segment_is_never_begun_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path(), Sequence::new(1));
+        create(&path).unwrap();
+        assert_eq!(create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+}

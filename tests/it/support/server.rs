@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
@@ -14,9 +15,17 @@ use serde_json::Value;
 
 use crate::support::{Folder, PATIENCE};
 
+/// Where the shipped binary lies.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_lockstream");
+
 /// The shipped binary, with nothing of the tester's environment.
 pub fn lockstream(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstream"));
+    lockstream_at(BINARY.as_ref(), folder)
+}
+
+/// A copy of the binary that lies elsewhere.
+pub fn lockstream_at(binary: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
     // Coverage of child processes is the only thing that is handed on.
     let kept: Vec<_> = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LLVM_")).collect();
     command.env_clear().envs(kept).current_dir(folder);
@@ -25,12 +34,36 @@ pub fn lockstream(folder: &Path) -> Command {
     command
 }
 
+/// What a command that ended left.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end, which has to come in good time.
+pub fn run(mut command: Command) -> Ended {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || ended.send(child.wait_with_output().unwrap()));
+    let output = end.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let _ = kill_process(pid, Signal::KILL);
+        panic!("the command did not end: {command:?}")
+    });
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
 /// A running server. Killed when dropped.
 pub struct Server {
     pub addr: SocketAddr,
     child: Child,
     /// What the process wrote to standard error so far, a JSON object a line.
     lines: Arc<Mutex<Vec<String>>>,
+    /// Ends when standard error does.
+    reading: Option<JoinHandle<()>>,
     client: reqwest::Client,
 }
 
@@ -82,18 +115,18 @@ impl Server {
         let (serving, starts) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let kept = Arc::clone(&lines);
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let object: Value = serde_json::from_str(&line).unwrap_or_default();
+                kept.lock().unwrap().push(line);
                 if object["message"] == "serving" {
                     let _ = serving.send(object["addr"].as_str().unwrap().parse().unwrap());
                 }
-                kept.lock().unwrap().push(line);
             }
         });
         let started = tokio::task::spawn_blocking(move || starts.recv_timeout(PATIENCE)).await.unwrap();
         match started {
-            Ok(addr) => Ok(Self { addr, child, lines, client: reqwest::Client::new() }),
+            Ok(addr) => Ok(Self { addr, child, lines, reading: Some(reading), client: reqwest::Client::new() }),
             Err(error) => {
                 if error == RecvTimeoutError::Timeout {
                     child.kill().unwrap();
@@ -181,11 +214,14 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end by itself; [`Self::lines`] are complete then.
     pub fn wait(&mut self) -> ExitStatus {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                if let Some(reading) = self.reading.take() {
+                    reading.join().unwrap();
+                }
                 return status;
             }
             assert!(begin.elapsed() < PATIENCE, "the process did not end: {:?}", self.lines());
@@ -201,7 +237,8 @@ impl Drop for Server {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+/// Sends a request and reads the answer to its end.
+pub async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
     let response = request.send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Ok(Answer { status, headers, body: response.text().await? })

@@ -1,0 +1,237 @@
+//! A log that fails: nothing is acknowledged, nothing is tried again, the process ends in error,
+//! and the next start has everything that was acknowledged.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use lockstream::application::ports::Clock;
+use lockstream::composition::Adapters;
+
+use crate::support::events::{id, registered, reserved};
+use crate::support::inside::{Fault, Inside, LogControl};
+use crate::support::server::{BINARY, Server, lockstream_at};
+use crate::support::{Folder, eventually};
+
+/// Readiness gives the writer, whose sync is held, a second: by then what was sent is in its queue.
+async fn all_are_queued(server: &Inside) {
+    let ready = server.get("/readyz").await;
+    assert!(ready.status == 503 && ready.body.contains("the writer does not answer"), "{ready:?}");
+}
+
+#[tokio::test]
+async fn after_a_failed_write_or_sync_nothing_is_acknowledged_and_the_service_ends() {
+    for fault in [Fault::Write, Fault::Sync] {
+        let folder = Folder::new();
+        let control = LogControl::new();
+        let server = Inside::start(&folder, control.adapters()).await;
+        let before = registered("L", "A1");
+        assert_eq!(server.post(&before).await.status, 202);
+        let syncs = control.syncs();
+        let appends = control.appends();
+        // The first batch is held in its sync, so that the rest queue up behind it and fail together.
+        control.hold();
+        let held = registered("L", "A2");
+        let unlucky: Vec<_> = (0..20).map(|n| registered("M", &n.to_string())).collect();
+        let duplicate = reserved("L", "A1", "R1");
+        let (first, rest, ()) = tokio::join!(
+            server.post(&held),
+            async {
+                eventually("the first batch is in its sync", || async { control.syncs() > syncs }).await;
+                join_all(unlucky.iter().chain([&before, &duplicate, &duplicate]).map(|event| server.post(event))).await
+            },
+            async {
+                eventually("the first batch is in its sync", || async { control.syncs() > syncs }).await;
+                all_are_queued(&server).await;
+                control.fail(fault);
+                control.release();
+            },
+        );
+        let first_survives = fault == Fault::Write;
+        assert_eq!(first.status, if first_survives { 202 } else { 503 }, "{fault:?}: {first:?}");
+        for answer in &rest {
+            assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{fault:?}: {answer:?}");
+            assert_eq!(answer.code(), "log-failed", "{fault:?}: {answer:?}");
+        }
+
+        let ready = server.get("/readyz").await;
+        assert_eq!((ready.status, ready.code().as_str()), (503, "not-ready"), "{fault:?}");
+        assert!(ready.json()["checks"]["log"].as_str().unwrap().contains("cannot be written"), "{ready:?}");
+        assert_eq!(server.get("/livez").await.status, 200, "it still lives, to say so");
+        let error = server.ended().await.expect_err("a failed log is no success");
+        assert!(error.to_string().contains("injected"), "{fault:?}: {error}");
+        let batches_after = usize::from(first_survives);
+        assert_eq!(control.appends() - appends, 1 + batches_after, "{fault:?}: no batch is written after the failure");
+        assert_eq!(control.syncs() - syncs, 1, "{fault:?}: no sync is tried again");
+
+        let server = Server::start(&folder).await;
+        assert_eq!(server.post(&before).await.status, 200, "what was acknowledged is there");
+        let again = server.post(&held).await.status;
+        assert!(if first_survives { again == 200 } else { [200, 202].contains(&again) }, "{fault:?}: {again}");
+        for event in &unlucky {
+            assert!([200, 202].contains(&server.post(event).await.status), "{fault:?}: a retry is safe");
+        }
+        let mut ids = folder.event_ids();
+        assert_eq!(ids.len(), 22, "{fault:?}: each exactly once");
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 22, "{fault:?}: each exactly once");
+    }
+}
+
+#[tokio::test]
+async fn the_real_log_s_failure_says_what_to_do() {
+    use lockstream::infrastructure::event_log::recovery;
+    // A segment that would be begun in a folder that is gone: the one failure that needs no port.
+    let folder = Folder::new();
+    let log = folder.log();
+    let first = vec![registered("L", "A1")];
+    crate::support::logs::write(&log, std::slice::from_ref(&first));
+    let recovered: Result<_, recovery::RecoveryError<String>> = recovery::recover(&log, &[], 1, |_, _, _| Ok(()));
+    let recovered = recovered.unwrap();
+    let (mut open, head) = (recovered.log, recovered.head);
+    std::fs::remove_dir_all(&log).unwrap();
+    let records = crate::support::logs::records(head, &first);
+    let failure = lockstream::application::ports::Durable::append(&mut open, &records).unwrap_err().to_string();
+    for part in ["could not be written after sequence 1", "Nothing of this batch was", "then start again", "repeat"] {
+        assert!(failure.contains(part), "{part:?} is missing in {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_runs_full_ends_the_process_and_the_next_start_has_every_promise() {
+    let folder = Folder::new();
+    // The system refuses to make any file of this process longer than some megabytes.
+    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    command.args(["-c", r#"trap "" XFSZ; ulimit -f 4096; exec "$0""#, BINARY]);
+    let mut server = Server::spawn(command).await.unwrap();
+    let mut promised = Vec::new();
+    let unlucky = loop {
+        let mut event = registered("L", &promised.len().to_string());
+        event["photo"] = "x".repeat(60_000).into();
+        let answer = server.post(&event).await;
+        if answer.status == 202 {
+            promised.push(event);
+            continue;
+        }
+        assert_eq!((answer.status, answer.code().as_str()), (503, "log-failed"), "{answer:?}");
+        break event;
+    };
+    assert!(promised.len() > 10, "{} events", promised.len());
+    assert_eq!(server.wait().code(), Some(1));
+    let lines = server.lines();
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("error: the log could not be written") && last.contains("then start again"), "{last}");
+
+    let server = Server::start(&folder).await;
+    assert_eq!(server.lines().iter().filter(|line| line.contains(".torn-")).count(), 1, "half a line was cut off");
+    for (event, sequence) in promised.iter().zip(1..) {
+        let again = server.post(event).await;
+        assert_eq!((again.status, again.sequence()), (200, sequence));
+    }
+    assert_eq!(server.post(&unlucky).await.sequence(), promised.len() as u64 + 1);
+    assert!(server.stop().success());
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_at_the_start_ends_it_before_anyone_is_served() {
+    let folder = Folder::new();
+    let control = LogControl::new();
+    control.fail(Fault::Sync);
+    let server = Inside::start(&folder, control.adapters()).await;
+    let error = server.ended().await.expect_err("nothing may be served that may not be on disk");
+    assert!(error.to_string().contains("injected"), "{error}");
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_ends_the_process_in_error() {
+    let folder = Folder::new();
+    let control = LogControl::new();
+    let server = Inside::start(&folder, control.adapters()).await;
+    assert_eq!(server.post(&registered("L", "A1")).await.status, 202);
+    control.fail(Fault::Panic);
+    let answer = server.post(&registered("L", "A2")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "log-failed"), "{answer:?}");
+    assert_eq!(server.get("/readyz").await.status, 503);
+    let error = server.ended().await.expect_err("a panic is no success");
+    assert!(error.to_string().contains("writer thread panicked"), "{error}");
+    assert_eq!(Server::start(&folder).await.post(&registered("L", "A2")).await.sequence(), 2);
+}
+
+#[tokio::test]
+async fn one_sync_makes_a_whole_batch_durable() {
+    let folder = Folder::new();
+    let control = LogControl::new();
+    let server = Inside::start(&folder, control.adapters()).await;
+    assert_eq!(server.get("/readyz").await.status, 200);
+    let at_start = control.syncs();
+    assert_eq!(at_start, 1, "what recovery found is synced before it is served");
+    for n in 0..5 {
+        assert_eq!(server.post(&registered("L", &format!("S{n}"))).await.status, 202);
+    }
+    assert_eq!(control.syncs() - at_start, 5, "a lone client pays one sync an event");
+
+    let before = control.syncs();
+    let known = registered("L", "S9");
+    assert_eq!(server.post(&known).await.status, 202);
+    assert_eq!(server.post(&known).await.status, 200);
+    assert_eq!(server.post(&registered("L", "S9")).await.status, 409);
+    assert_eq!(server.post(&registered("L", "")).await.status, 422);
+    assert_eq!(control.syncs() - before, 1, "duplicates and refusals alone write nothing");
+
+    let before = control.syncs();
+    control.hold();
+    let events: Vec<_> = (0..100).map(|n| registered("P", &n.to_string())).collect();
+    let first = registered("P", "first");
+    let (first, answers, ()) = tokio::join!(
+        server.post(&first),
+        async {
+            eventually("the first is in its sync", || async { control.syncs() > before }).await;
+            join_all(events.iter().map(|event| server.post(event))).await
+        },
+        async {
+            eventually("the first is in its sync", || async { control.syncs() > before }).await;
+            all_are_queued(&server).await;
+            control.release();
+        }
+    );
+    assert!(first.status == 202 && answers.iter().all(|answer| answer.status == 202));
+    let syncs = control.syncs() - before;
+    assert!(syncs <= 5, "{syncs} syncs for 101 events");
+    server.stop().await;
+    let log = folder.records();
+    assert_eq!(log.iter().filter(|record| record["batch"] == record["seq"]).count(), syncs + 6, "one sync a batch");
+}
+
+/// A clock that a test sets.
+#[derive(Clone)]
+struct SetClock(Arc<Mutex<DateTime<Utc>>>);
+
+impl Clock for SetClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn recorded_at_never_runs_backwards_whatever_the_clock_does() {
+    let folder = Folder::new();
+    let noon: DateTime<Utc> = "2026-11-21T12:00:00Z".parse().unwrap();
+    let steps = [0, 10, -3600, 5, 20].map(TimeDelta::seconds);
+    let expected = ["12:00:00", "12:00:10", "12:00:10", "12:00:10", "12:00:20"];
+    // The last two come after a restart, which has to remember.
+    for part in [0..3, 3..5] {
+        let clock = SetClock(Arc::new(Mutex::new(noon)));
+        let adapters = Adapters { clock: Box::new(clock.clone()), ..Adapters::default() };
+        let server = Inside::start(&folder, adapters).await;
+        for at in part {
+            *clock.0.lock().unwrap() = noon + steps[at];
+            let event = registered("L", &at.to_string());
+            let answer = server.post(&event).await.json();
+            assert_eq!(answer["recorded_at"], format!("2026-11-21T{}.000000Z", expected[at]), "{}", id(&event));
+        }
+        server.stop().await;
+    }
+    let times: Vec<_> = folder.records().iter().map(|record| record["recorded_at"].to_string()).collect();
+    assert!(times.is_sorted() && times.len() == 5, "{times:?}");
+}

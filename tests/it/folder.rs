@@ -1,0 +1,102 @@
+//! The data folder: one process's property, and errors that a person can act on.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::Folder;
+use crate::support::events::registered;
+use crate::support::server::{BINARY, Ended, Server, lockstream, lockstream_at, run};
+
+/// A refusal to start: code 1 and one line that says why.
+fn one_error_line(ended: &Ended) -> &str {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    assert!(lines.len() == 1 && lines[0].starts_with("error: "), "{ended:?}");
+    lines[0]
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_folder_is_turned_away_and_harms_nothing() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1")]).await;
+    let log = folder.log_bytes();
+    for command in [&[][..], &["rebuild"]] {
+        let mut second = lockstream(folder.path());
+        second.args(command);
+        let ended = run(second);
+        let line = one_error_line(&ended);
+        assert!(line.contains("in use by another lockstream process"), "{line}");
+        assert!(line.contains(folder.path().to_str().unwrap()) && line.contains("LOCKSTREAM_DATA_DIR"), "{line}");
+    }
+    assert_eq!(folder.log_bytes(), log);
+    server.accept(&[registered("L", "A2")]).await;
+    server.kill();
+    // The lock is the process's, not a file's: a killed one leaves nothing to clear away.
+    Server::start(&folder).await.accept(&[registered("L", "A3")]).await;
+}
+
+/// A process that may not write where it should: as root it becomes nobody, else the mode is enough.
+fn powerless(binaries: &Folder, folder: &Path) -> Command {
+    let binary = binaries.path().join("lockstream");
+    if !binary.exists() {
+        fs::copy(BINARY, &binary).unwrap();
+        fs::set_permissions(binaries.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = lockstream_at(&binary, folder);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    command
+}
+
+#[test]
+fn a_folder_without_write_permission_is_named() {
+    let (binaries, folder) = (Folder::new(), Folder::new());
+    fs::create_dir(folder.log()).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
+
+    let ended = run(powerless(&binaries, folder.path()));
+    let line = one_error_line(&ended);
+    assert!(line.contains("cannot be written") && line.contains("Permission denied"), "{line}");
+    assert!(line.contains(folder.path().to_str().unwrap()) && line.contains("this user may write"), "{line}");
+
+    // Nor can a folder be made where nothing may be made.
+    let missing = folder.path().join("data");
+    let mut command = powerless(&binaries, folder.path());
+    command.env("LOCKSTREAM_DATA_DIR", &missing);
+    let ended = run(command);
+    let line = one_error_line(&ended);
+    assert!(line.contains("cannot be created") && line.contains(missing.to_str().unwrap()), "{line}");
+    assert!(!missing.exists());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap(); // So that it can be removed.
+}
+
+#[test]
+fn a_segment_without_write_permission_is_named() {
+    let (binaries, folder) = (Folder::new(), Folder::new());
+    crate::support::logs::write(&folder.log(), &[vec![registered("L", "A1")]]);
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let segment = folder.segments()[0].clone();
+    fs::set_permissions(&segment, Permissions::from_mode(0o444)).unwrap();
+    let ended = run(powerless(&binaries, folder.path()));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let line = ended.stderr.lines().last().unwrap();
+    assert!(line.contains("cannot be opened for writing") && line.contains(segment.to_str().unwrap()), "{line}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Folder::new();
+    let mut command = lockstream(folder.path());
+    command.env("LOCKSTREAM_ADDR", taken.local_addr().unwrap().to_string());
+    let ended = run(command);
+    let line = one_error_line(&ended);
+    assert!(line.contains("LOCKSTREAM_ADDR") && line.contains(&taken.local_addr().unwrap().to_string()), "{line}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
+}

@@ -1,0 +1,131 @@
+//! Settings and help: a wrong value is one line that names the variable, before anything starts.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use clap::CommandFactory;
+use lockstream::cli::Cli;
+
+use crate::support::Folder;
+use crate::support::server::{Ended, lockstream, run};
+
+fn with(folder: &Folder, settings: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let mut command = lockstream(folder.path());
+    command.envs(settings.iter().copied()).args(arguments);
+    run(command)
+}
+
+/// For each environment variable values that it must not have.
+fn wrong_values() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut wrong = BTreeMap::from([
+        ("LOCKSTREAM_DATA_DIR", vec![""]),
+        ("DATABASE_URL", vec!["", "mysql://h/d", "sqlite::memory:", "sqlite:", "sqlite:a.db?mode=ro"]),
+        ("RUST_LOG", vec!["lockstream=loud", "info,=,"]),
+        ("LOCKSTREAM_LOG_FORMAT", vec!["", "xml", "JSON"]),
+        ("LOCKSTREAM_ADDR", vec!["", "localhost", "127.0.0.1", "127.0.0.1:66000", "http://127.0.0.1:8000"]),
+    ]);
+    let command = Cli::command();
+    let limits = command.get_arguments().filter(|argument| argument.get_help_heading() == Some("Limits"));
+    for limit in limits {
+        let name = limit.get_env().unwrap().to_str().unwrap().to_owned();
+        wrong.insert(name.leak(), vec!["", "0", "-1", "many", "10s", "1.5", "99999999999999999999999"]);
+    }
+    wrong
+}
+
+#[test]
+fn every_wrong_setting_is_one_line_that_names_the_variable_before_anything_starts() {
+    let folder = Folder::new();
+    let wrong = wrong_values();
+    for argument in Cli::command().get_arguments() {
+        let Some(name) = argument.get_env() else { continue };
+        assert!(wrong.contains_key(name.to_str().unwrap()), "{name:?} is tested here");
+    }
+    assert!(wrong.len() > 15, "{wrong:?}");
+    for (name, values) in wrong {
+        for value in values {
+            let ended = with(&folder, &[(name, value)], &[]);
+            let case = format!("{name}={value:?}: {ended:?}");
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{case}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{case}");
+            assert!(ended.stderr.starts_with(&format!("error: {name} ")), "{case}");
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
+}
+
+#[test]
+fn postgres_is_refused_for_now_and_its_password_not_repeated() {
+    let folder = Folder::new();
+    for command in [&[][..], &["verify"], &["rebuild"]] {
+        let ended = with(&folder, &[("DATABASE_URL", "postgres://lock:s3cret@db/lock")], command);
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
+        assert!(ended.stderr.contains("DATABASE_URL") && ended.stderr.contains("sqlite:PATH"), "{ended:?}");
+        assert!(!ended.stderr.contains("s3cret"), "{ended:?}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let folder = Folder::new();
+    let place = |name: &str| folder.path().join(name).join("log").display().to_string();
+    fs::write(folder.path().join(".env"), "LOCKSTREAM_DATA_DIR=./from-file\nLOCKSTREAM_MAX_BODY_BYTES=2048\n").unwrap();
+    let looked_in = |environment: Option<&str>, flag: &[&str]| {
+        let mut command = lockstream(folder.path());
+        command.env_remove("LOCKSTREAM_DATA_DIR");
+        if let Some(name) = environment {
+            command.env("LOCKSTREAM_DATA_DIR", folder.path().join(name));
+        }
+        command.arg("verify").args(flag);
+        let ended = run(command);
+        assert_eq!(ended.code, Some(1), "there is no log anywhere: {ended:?}");
+        ended.stderr
+    };
+    assert!(looked_in(None, &[]).contains("./from-file/log"));
+    assert!(looked_in(Some("from-environment"), &[]).contains(&place("from-environment")));
+    assert!(looked_in(Some("from-environment"), &["--data-dir", "from-flag"]).contains("from-flag/log"));
+
+    fs::write(folder.path().join(".env"), "LOCKSTREAM_MAX_BODY_BYTES=none\n").unwrap();
+    let ended = with(&folder, &[], &[]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.starts_with("error: LOCKSTREAM_MAX_BODY_BYTES "), "{ended:?}");
+    let ended = with(&folder, &[("LOCKSTREAM_MAX_BODY_BYTES", "2048")], &["verify"]);
+    assert_eq!(ended.code, Some(1), "the environment wins: {ended:?}");
+
+    fs::write(folder.path().join(".env"), "this is no setting\n").unwrap();
+    let ended = with(&folder, &[], &[]);
+    assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
+    assert!(ended.stderr.contains(".env"), "{ended:?}");
+}
+
+#[test]
+fn help_tells_a_newcomer_of_settings_and_exit_codes() {
+    let folder = Folder::new();
+    let general = with(&folder, &[], &["--help"]);
+    assert_eq!(general.code, Some(0));
+    for argument in Cli::command().get_arguments() {
+        let Some(name) = argument.get_env() else { continue };
+        assert!(general.stdout.contains(name.to_str().unwrap()), "{name:?} stands in --help");
+    }
+    for part in ["verify", "rebuild", "health", "Exit codes: 0", "3 verify found something", ".env"] {
+        assert!(general.stdout.contains(part), "{part:?} stands in --help");
+    }
+    for (command, parts) in [
+        ("verify", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "RUST_LOG", "--json", "Exits with 3"][..]),
+        ("rebuild", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "RUST_LOG", "--json", "must not be running"]),
+        ("health", &["LOCKSTREAM_ADDR", "Exits with 0"]),
+    ] {
+        let help = with(&folder, &[], &[command, "--help"]);
+        assert_eq!(help.code, Some(0));
+        for part in parts {
+            let words = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(part), "{part:?} stands in {command} --help: {words}");
+        }
+    }
+    for wrong in [&["--no-such-flag"][..], &["no-such-command"], &["verify", "--loud"]] {
+        let ended = with(&folder, &[], wrong);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
