@@ -95,7 +95,8 @@ impl WriterQueue {
         self.try_send(Command::Submit(Submission { event, reply }))?;
         match timeout(self.answer_within, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(self.ended()),
+            // Only a writer that goes down drops what it took.
+            Ok(Err(_)) => Err(Unavailable::LogFailed),
             Err(_) => Err(Unavailable::NoAnswerInTime),
         }
     }
@@ -106,7 +107,7 @@ impl WriterQueue {
         self.try_send(Command::Aside(Aside::Ping(reply)))?;
         match timeout(limit, answer).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.ended()),
+            Ok(Err(_)) => Err(Unavailable::LogFailed),
             Err(_) => Err(Unavailable::NoAnswerInTime),
         }
     }

@@ -1,4 +1,5 @@
 //! The integration tests: real processes, real HTTP, real files, real databases.
+#![expect(clippy::needless_pass_by_value, reason = "helpers that take what they are given make tests short")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where and end")]
 
 mod support;

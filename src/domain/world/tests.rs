@@ -1,5 +1,4 @@
 //! The rules as stories: given these facts, when this one comes, then that.
-#![expect(clippy::needless_pass_by_value, reason = "stories read better without borrows")]
 
 use crate::domain::event::json::CompactJson;
 use crate::domain::event::{
