@@ -284,6 +284,7 @@ pub async fn verify(storage: &StorageSettings, on_read: impl Fn(ReadBytes)) -> R
             }
             Err(HistoryError::Damaged(damage)) => match damage.extent {
                 Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, &damage.to_string(), bytes),
+                Extent::Foreign => verification.foreign_record(damage.to_string()),
                 Extent::LostHistory { ref proof } => {
                     verification.lost_history(damage.sequence, &format!("{damage}; {proof}"));
                 }
