@@ -82,7 +82,14 @@ pub struct Limits {
         value_parser = usize_in(10, 3_600_000))]
     pub head_timeout_ms: usize,
 
-    /// How many connections may be open; further ones wait to be accepted.
+    /// How long a client may take nothing of its answer, in milliseconds; then the connection is
+    /// closed.
+    #[arg(long, env = "LOCKSTREAM_WRITE_TIMEOUT_MS", value_name = "MS", default_value = "10000",
+        value_parser = usize_in(10, 3_600_000))]
+    pub write_timeout_ms: usize,
+
+    /// How many connections may be open; further ones wait to be accepted. Fewer when the system
+    /// gives the process too few file descriptors.
     #[arg(long, env = "LOCKSTREAM_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10000",
         value_parser = usize_in(1, 1_000_000))]
     pub max_connections: usize,

@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod data_folder;
 pub mod event_log;
+pub mod process;
 pub mod sql;
 pub mod telemetry;

@@ -16,13 +16,21 @@ use tracing::{info, warn};
 
 use crate::application::ports::LogFailure;
 use crate::composition::{self, Adapters, Service, StartError};
-use crate::config::{ServerSettings, StorageSettings, millis};
+use crate::config::{Limits, ServerSettings, StorageSettings, millis};
 use crate::infrastructure::data_folder::DataFolderError;
+use crate::infrastructure::process::raise_descriptor_limit;
 use crate::web::server::{self, ConnectionLimits};
 
 /// How long a service whose log failed goes on answering 503, so that clients and load balancers
 /// see it.
 const FAILURE_LINGER: Duration = Duration::from_secs(1);
+
+/// The file descriptors that no client gets: the log and its next segment, the database's writer,
+/// the runtime, whatever the system opens.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// What each database connection that answers queries opens: the database, its WAL, its index.
+const DESCRIPTORS_OF_A_READER: u64 = 3;
 
 /// Why the service ended other than in order.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +71,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let limits = &settings.limits;
+    let max_connections = granted_connections(limits, raise_descriptor_limit());
     let service = match composition::start(storage, limits, adapters, &stop).await {
         Err(StartError::Stopped) => {
             info!("stopped before the log was read to its end; nothing was changed");
@@ -89,8 +98,9 @@ pub async fn run(
         }
     });
     let connections = ConnectionLimits {
-        max_connections: limits.max_connections,
+        max_connections,
         head_timeout: millis(limits.head_timeout_ms),
+        write_timeout: millis(limits.write_timeout_ms),
         stop_timeout: limits.stop_timeout(),
     };
     let stop_serving = CancellationToken::new();
@@ -125,6 +135,24 @@ pub async fn run(
     info!(head_sequence = remains.head.sequence.get(), "stopped");
     drop(lock);
     Ok(())
+}
+
+/// How many connections there may be, so that clients never take the descriptor without which the
+/// log cannot go on.
+fn granted_connections(limits: &Limits, descriptors: Option<u64>) -> usize {
+    let reserved = RESERVED_DESCRIPTORS + DESCRIPTORS_OF_A_READER * limits.read_connections as u64;
+    let left = descriptors.map_or(u64::MAX, |descriptors| descriptors.saturating_sub(reserved).max(1));
+    let granted = usize::try_from(left).unwrap_or(usize::MAX).min(limits.max_connections);
+    if granted < limits.max_connections {
+        warn!(
+            granted,
+            limit = limits.max_connections,
+            descriptors,
+            reserved,
+            "fewer connections than set: the system gives this process too few file descriptors"
+        );
+    }
+    granted
 }
 
 /// Cancels on the first SIGTERM or Ctrl-C. A second one changes nothing: every step is bounded.

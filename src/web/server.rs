@@ -1,6 +1,6 @@
 //! The listening side: accepts connections within their limits and ends them in order.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,14 +9,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 /// The pause after the system had no connection to give, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a connection keeps in memory of what it reads; so the largest head of a request too.
+const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// The limits of connections.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +29,8 @@ pub struct ConnectionLimits {
     pub max_connections: usize,
     /// How long a request's head may take, idle time before it included.
     pub head_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
     /// How long connections may take to end after the stop.
     pub stop_timeout: Duration,
 }
@@ -33,7 +39,7 @@ pub struct ConnectionLimits {
 /// time and were cut off.
 pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) -> bool {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).pipeline_flush(true);
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(READ_BUFFER_BYTES);
     let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
@@ -51,7 +57,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
                 continue;
             }
         };
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(limits.write_timeout));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service.clone()));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 debug!(%error, "a connection ended badly");
@@ -63,12 +71,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
     timeout(limits.stop_timeout, graceful.shutdown()).await.is_ok()
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, place))
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));
+        match accepted {
+            Ok(stream) => return Ok((stream, place)),
+            // This client is gone already; nothing is the matter with the next one.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! and passes when its cause does.
 
 mod clients;
+mod descriptors;
 mod projection;
 mod settings;
 mod writer;

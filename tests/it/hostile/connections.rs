@@ -3,7 +3,7 @@
 use crate::support::Folder;
 use crate::support::events::registered;
 use crate::support::server::Server;
-use crate::support::wire::Wire;
+use crate::support::wire::{Wire, post_request};
 
 #[tokio::test]
 async fn head_answers_like_get_without_the_body() {
@@ -37,6 +37,43 @@ async fn requests_sent_ahead_are_answered_in_their_order() {
         assert_eq!((receipt.status, receipt.json()["sequence"].as_u64()), (202, Some(number)));
         let view = wire.reply().await.unwrap();
         assert_eq!((view.status, view.json()["compartments"].as_u64()), (200, Some(number)));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_for_what_comes_after_the_request() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &[("LOCKSTREAM_HEAD_TIMEOUT_MS", "3600000")]).await;
+    for (more, number) in ["\r\n", "GET /live", "\r\nPOST /events HTTP/1.1\r\nhost:"].into_iter().zip(1..) {
+        let mut wire = Wire::connect(&server).await;
+        wire.send(post_request(&registered("L", &number.to_string())) + more).await;
+        let reply = wire.reply().await.unwrap();
+        assert_eq!((reply.status, reply.json()["sequence"].as_u64()), (202, Some(number)), "{more:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_may_have_64_kib_and_100_lines() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let head = |headers: &str| format!("GET /livez HTTP/1.1\r\nhost: test\r\n{headers}\r\n");
+    let with_bytes = |bytes: usize| head(&format!("x: {}\r\n", "y".repeat(bytes - head("x: \r\n").len())));
+    let with_lines = |lines: usize| head(&"x: y\r\n".repeat(lines - 1));
+    for (head, status) in [
+        (with_bytes(60 << 10), 200),
+        (with_bytes(80 << 10), 431),
+        (with_bytes(400 << 10), 431),
+        (with_lines(100), 200),
+        (with_lines(101), 431),
+    ] {
+        let mut wire = Wire::connect(&server).await;
+        // Who is cut off while still sending may not hear why.
+        if wire.try_send(&head).await.is_ok() {
+            let reply = wire.reply().await;
+            assert!(reply.as_ref().map_or(status != 200, |reply| reply.status == status), "{status}: {reply:?}");
+            assert!(reply.is_none_or(|reply| status == 200 || reply.body.is_empty()));
+        }
+        assert_eq!(server.get("/livez").await.status, 200);
     }
 }
 

@@ -7,6 +7,9 @@ use crate::support::server::Server;
 use crate::support::wire::Wire;
 use crate::support::{Folder, PATIENCE};
 
+/// For limits that must not be the reason.
+const AN_HOUR: &str = "3600000";
+
 const LIVEZ: &str = "GET /livez HTTP/1.1\r\nhost: test\r\n\r\n";
 
 #[tokio::test]
@@ -55,6 +58,30 @@ async fn a_connection_too_many_waits_until_another_one_ends() {
 
     drop(first);
     assert_eq!(second.reply().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_loses_its_place() {
+    let folder = Folder::new();
+    let settings = [
+        ("LOCKSTREAM_MAX_CONNECTIONS", "2"),
+        ("LOCKSTREAM_WRITE_TIMEOUT_MS", "300"),
+        ("LOCKSTREAM_HEAD_TIMEOUT_MS", AN_HOUR),
+    ];
+    let server = Server::start_with(&folder, &settings).await;
+    // Far more than what fits into the buffers on the way.
+    let greedy = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: test\r\n\r\n".repeat(100);
+    let mut takers = [Wire::connect(&server).await, Wire::connect(&server).await];
+    for taker in &mut takers {
+        taker.send(&greedy).await;
+    }
+
+    let mut other = Wire::connect(&server).await;
+    assert_eq!(other.get("/livez").await.status, 200);
+    // Both of them are gone, not one alone.
+    let mut another = Wire::connect(&server).await;
+    assert_eq!(another.get("/livez").await.status, 200);
+    assert_eq!(other.get("/livez").await.status, 200, "who takes its answers stays");
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! A wrong setting is one line that names the variable, before anything starts.
 
 use crate::support::Folder;
-use crate::support::server::lockstream;
+use crate::support::server::{lockstream, run};
 
 /// Each limit with values that are just outside its bounds.
-const OUTSIDE: [(&str, &str, &str); 13] = [
+const OUTSIDE: [(&str, &str, &str); 14] = [
     ("LOCKSTREAM_MAX_BODY_BYTES", "1023", "16777217"),
     ("LOCKSTREAM_BODY_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_HEAD_TIMEOUT_MS", "9", "3600001"),
+    ("LOCKSTREAM_WRITE_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_MAX_CONNECTIONS", "0", "1000001"),
     ("LOCKSTREAM_MAX_QUEUE_EVENTS", "0", "1000001"),
     ("LOCKSTREAM_MAX_BATCH_EVENTS", "0", "1000001"),
@@ -22,9 +23,11 @@ const OUTSIDE: [(&str, &str, &str); 13] = [
 
 fn is_refused(variable: &str, value: &str) {
     let folder = Folder::new();
-    let output = lockstream(folder.path()).env(variable, value).output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{variable}={value}: {message}");
+    let mut command = lockstream(folder.path());
+    command.env(variable, value);
+    let ended = run(command);
+    let message = ended.stderr;
+    assert_eq!(ended.code, Some(2), "{variable}={value}: {message}");
     assert_eq!(message.lines().count(), 1, "{variable}={value}: {message}");
     assert!(message.starts_with(&format!("error: {variable} (--")), "{message}");
     assert!(message.contains(&format!("{value:?}: ")), "it says the value and why: {message}");

@@ -36,6 +36,13 @@ impl Reply {
     }
 }
 
+/// The bytes of a `POST /events`.
+pub fn post_request(event: &Value) -> String {
+    let body = event.to_string();
+    let head = "POST /events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
 impl Wire {
     pub async fn connect(server: &Server) -> Self {
         Self::to(server.addr).await
@@ -76,6 +83,12 @@ impl Wire {
     /// Asks for a path exactly as it is spelled.
     pub async fn get(&mut self, path: &str) -> Reply {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        self.reply().await.expect("an answer")
+    }
+
+    /// Posts an event.
+    pub async fn post(&mut self, event: &Value) -> Reply {
+        self.send(post_request(event)).await;
         self.reply().await.expect("an answer")
     }
 
