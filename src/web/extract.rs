@@ -24,7 +24,7 @@ impl FromRequest<SharedApp> for JsonBytes {
 
     async fn from_request(request: Request, app: &SharedApp) -> Result<Self, Problem> {
         let deadline = Instant::now() + app.limits.body_timeout;
-        if let Err(problem) = check_head(request.headers(), &app.limits) {
+        if let Some(problem) = problem_of_head(request.headers(), &app.limits) {
             // Who asks beforehand is not told to go on.
             if !request.headers().contains_key(header::EXPECT) {
                 discard(request.into_body(), deadline);
@@ -35,16 +35,14 @@ impl FromRequest<SharedApp> for JsonBytes {
     }
 }
 
-fn check_head(headers: &HeaderMap, limits: &WebLimits) -> Result<(), Problem> {
+/// What is wrong before any of the body is read.
+fn problem_of_head(headers: &HeaderMap, limits: &WebLimits) -> Option<Problem> {
     if !is_json(headers) {
         let detail = "The header content-type has to be application/json.";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        return Some(Problem::new(Code::UnsupportedMediaType, detail));
     }
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if stated.is_some_and(|length: u64| length > limits.body_bytes as u64) {
-        return Err(too_large(limits));
-    }
-    Ok(())
+    stated.is_some_and(|length: u64| length > limits.body_bytes as u64).then(|| too_large(limits))
 }
 
 async fn read(mut body: Body, limits: &WebLimits, deadline: Instant) -> Result<Bytes, Problem> {

@@ -19,8 +19,9 @@ use tracing::{debug, warn};
 /// The pause after the system had no connection to give, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a connection keeps in memory of what it reads; so the largest head of a request too.
-const READ_BUFFER_BYTES: usize = 64 << 10;
+/// The largest head of a request. Connections read no further ahead than about that either, so that
+/// many of them together stay within the memory.
+const HEAD_BYTES: usize = 64 << 10;
 
 /// The limits of connections.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,10 @@ pub struct ConnectionLimits {
 /// time and were cut off.
 pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) -> bool {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(READ_BUFFER_BYTES);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(HEAD_BYTES)
+        .max_header_size(HEAD_BYTES);
     let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
