@@ -1,17 +1,19 @@
 //! The projection in SQLite: one connection that writes, a few that read beside it (WAL).
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
+use sqlx::{Connection, Row};
 
 use crate::application::ports::{LockerRepository, Projection, ReservationRepository, StoreError};
 use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
@@ -56,38 +58,73 @@ impl SqliteStore {
         Ok(Self { writer, readers })
     }
 
-    /// Opens an existing file for reading alone, beside the process that writes it.
-    pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+    /// Opens an existing file for reading alone, also beside the process that writes it. A file at
+    /// rest is read without a lock and without companions, so nothing is written near it.
+    async fn open_read_only(path: &Path, at_rest: bool) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
-        let readers = pool(1).connect_with(options).await.map_err(failed("could not be opened"))?;
+        let readers = pool(1).connect_with(options.immutable(at_rest)).await.map_err(failed("could not be opened"))?;
         Ok(Self { writer: readers.clone(), readers })
     }
 
-    /// Closes the file, with all that was written moved into it.
+    /// What an existing file holds, without changing anything beside it where that can be helped.
+    ///
+    /// Every process that has the file open keeps its write-ahead log beside it, be it empty, from
+    /// its first look into the file on; the last one to close it in order takes that away. So a
+    /// file without one is at rest. Whether it stayed so is asked again afterwards.
+    pub async fn contents_of(path: &Path) -> Result<(Head, Rows), StoreError> {
+        if let Some(before) = rest(path) {
+            let contents = Self::contents_once(path, true).await;
+            if rest(path) == Some(before) {
+                return contents;
+            }
+        }
+        Self::contents_once(path, false).await
+    }
+
+    async fn contents_once(path: &Path, at_rest: bool) -> Result<(Head, Rows), StoreError> {
+        let store = Self::open_read_only(path, at_rest).await?;
+        let contents = store.contents().await;
+        store.close().await;
+        contents
+    }
+
+    /// The checkpoint of an existing file that no process has open.
+    pub async fn checkpoint_of(path: &Path) -> Result<Head, StoreError> {
+        let store = Self::open_read_only(path, rest(path).is_some()).await?;
+        let checkpoint = store.checkpoint().await;
+        store.close().await;
+        checkpoint
+    }
+
+    /// Moves all that was written into the file itself. Closing does so too, but tells nobody when
+    /// it could not.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        let settled = async {
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await?;
+            let [busy, frames, moved]: [i64; 3] = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
+            Ok(busy == 0 && frames == moved)
+        };
+        if settled.await.map_err(failed("could not be moved into its file"))? {
+            return Ok(());
+        }
+        Err(StoreError::new("could not be moved into its file", "another process is reading it"))
+    }
+
+    /// Closes the file.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
 
     async fn apply_rows(&self, rows: &Rows, head: Head) -> Result<(), sqlx::Error> {
-        let parameters = RowParameters::of(rows);
-        let sequence = i64::try_from(head.sequence.get()).expect("a log never reaches 2^63 records");
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for (statement, chunks) in [
-            (UPSERT_LOCKERS, parameters.lockers),
-            (UPSERT_COMPARTMENTS, parameters.compartments),
-            (UPSERT_RESERVATIONS, parameters.reservations),
-        ] {
-            for rows in chunks {
-                sqlx::query(statement).bind(rows).execute(&mut *transaction).await?;
-            }
+        let mut connection = self.writer.acquire().await?;
+        let written = write_rows(&mut connection, rows, head).await;
+        if written.is_err() {
+            // SQLite may have rolled back by itself, and what the connection believes about its
+            // transaction is then wrong for good. The pool opens another one.
+            connection.close_on_drop();
         }
-        sqlx::query(UPSERT_CHECKPOINT)
-            .bind(sequence)
-            .bind(head.chain_hash.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await
+        written
     }
 
     async fn read_all(&self) -> Result<(Head, Rows), sqlx::Error> {
@@ -104,6 +141,24 @@ impl SqliteStore {
         };
         Ok((head, rows))
     }
+}
+
+/// Writes rows and the checkpoint in one transaction.
+async fn write_rows(connection: &mut SqliteConnection, rows: &Rows, head: Head) -> Result<(), sqlx::Error> {
+    let parameters = RowParameters::of(rows);
+    let sequence = i64::try_from(head.sequence.get()).expect("a log never reaches 2^63 records");
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (statement, chunks) in [
+        (UPSERT_LOCKERS, parameters.lockers),
+        (UPSERT_COMPARTMENTS, parameters.compartments),
+        (UPSERT_RESERVATIONS, parameters.reservations),
+    ] {
+        for rows in chunks {
+            sqlx::query(statement).bind(rows).execute(&mut *transaction).await?;
+        }
+    }
+    sqlx::query(UPSERT_CHECKPOINT).bind(sequence).bind(head.chain_hash.to_string()).execute(&mut *transaction).await?;
+    transaction.commit().await
 }
 
 /// A new database file that will take the place of an old one.
@@ -128,19 +183,47 @@ impl SqliteReplacement {
         &self.new
     }
 
-    /// Replaces the old file in one step. Both have to be closed.
+    /// Puts the new file in the old one's place. Both have to be closed.
+    ///
+    /// Each step is on disk before the next: a crash in between leaves no database, which the next
+    /// start makes anew, and never one file with the companions of the other.
     pub fn take_place(self) -> io::Result<()> {
-        // First the old file's companions: beside the new one they would be taken for its own.
-        for companion in family(&self.old).into_iter().skip(1) {
-            remove_if_present(&companion)?;
+        let [new, unsettled, _] = family(&self.new);
+        if fs::metadata(&unsettled).is_ok_and(|wal| wal.len() > 0) {
+            let message = format!("the new one is not whole: {} is not empty", unsettled.display());
+            return Err(io::Error::other(message));
         }
-        fs::rename(&self.new, &self.old)
+        let folder = File::open(folder_of(&self.old))?;
+        let [old, wal, index] = family(&self.old);
+        remove_if_present(&old)?;
+        folder.sync_all()?;
+        remove_if_present(&wal)?;
+        remove_if_present(&index)?;
+        folder.sync_all()?;
+        fs::rename(new, old)?;
+        folder.sync_all()
     }
 }
 
 /// A database file and its companions, the write-ahead log and its index.
 fn family(file: &Path) -> [PathBuf; 3] {
     [file.to_owned(), with_suffix(file, "-wal"), with_suffix(file, "-shm")]
+}
+
+/// The folder that a file lies in.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// How to recognise a file again that no process has open; `None` for one that a process has, or
+/// had when it was killed.
+fn rest(file: &Path) -> Option<(u64, SystemTime)> {
+    let [file, wal, _] = family(file);
+    if fs::exists(wal).unwrap_or(true) {
+        return None;
+    }
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -286,5 +369,78 @@ impl LockerRepository for SqliteQueries {
 impl ReservationRepository for SqliteQueries {
     async fn status(&self, id: &ReservationId) -> Result<Option<ReservationStatus>, StoreError> {
         self.reservations.find(id.clone()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Sequence;
+
+    /// A file with a name that no URL could hold as it is.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("50% of ?mode=ro#1.db");
+        (folder, file)
+    }
+
+    fn names(folder: &tempfile::TempDir) -> Vec<String> {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_new_file_takes_the_place_of_the_old_one_and_of_its_companions() {
+        let (folder, file) = place();
+        for leftover in family(&file).into_iter().chain(family(&with_suffix(&file, ".new"))) {
+            fs::write(leftover, "of another time").unwrap();
+        }
+        let replacement = SqliteReplacement::beside(&file).unwrap();
+        let store = SqliteStore::open(replacement.path(), 1).await.unwrap();
+        let head = Head { sequence: Sequence::new(7), ..Head::default() };
+        store.apply(&Rows::default(), head).await.unwrap();
+        store.settle().await.unwrap();
+        store.close().await;
+        replacement.take_place().unwrap();
+        assert_eq!(names(&folder), [file.file_name().unwrap().to_str().unwrap()]);
+        assert_eq!(SqliteStore::checkpoint_of(&file).await.unwrap(), head);
+    }
+
+    #[tokio::test]
+    async fn a_new_file_that_is_not_whole_replaces_nothing() {
+        let (folder, file) = place();
+        fs::write(&file, "old").unwrap();
+        let replacement = SqliteReplacement::beside(&file).unwrap();
+        let store = SqliteStore::open(replacement.path(), 1).await.unwrap();
+        // Somebody who reads keeps what is written from being moved into the file.
+        let reader = SqliteStore::open_read_only(replacement.path(), false).await.unwrap();
+        let mut reading = reader.readers.begin().await.unwrap();
+        sqlx::query(SELECT_CHECKPOINT).fetch_optional(&mut *reading).await.unwrap();
+        store.apply(&Rows::default(), Head::default()).await.unwrap();
+        let error = store.settle().await.unwrap_err().to_string();
+        assert!(error.contains("could not be moved into its file"), "{error}");
+        store.close().await;
+        let before = names(&folder);
+        let error = replacement.take_place().unwrap_err().to_string();
+        assert!(error.contains(".new-wal is not empty"), "{error}");
+        assert_eq!((fs::read(&file).unwrap(), names(&folder)), (b"old".to_vec(), before));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_at_rest_only_while_no_process_has_it_open() {
+        let (_folder, file) = place();
+        assert_eq!(rest(&file), None, "there is none");
+        let open = || SqliteStore::open(&file, 1);
+        open().await.unwrap().close().await;
+        let before = rest(&file);
+        assert!(before.is_some());
+        let store = open().await.unwrap();
+        assert_eq!(rest(&file), None, "open and idle, with nothing written since");
+        store.apply(&Rows::default(), Head { sequence: Sequence::new(1), ..Head::default() }).await.unwrap();
+        assert_eq!(rest(&file), None);
+        store.close().await;
+        assert!(rest(&file).is_some() && rest(&file) != before, "it is another file now");
     }
 }
