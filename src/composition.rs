@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::application::ports::{Clock, Durable, EventLog, LogFailure, Projection, StoreError};
@@ -38,11 +39,27 @@ pub enum StartError {
     #[error("the database cannot be replaced: {source} ({})", path.display())]
     Replacement { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    Recovery(#[from] RecoveryError<ReplayError>),
+    Recovery(RecoveryError<FoldError>),
+    #[error("stopped before the log was read to its end")]
+    Stopped,
     #[error(transparent)]
     Log(#[from] LogFailure),
     #[error("the writer thread cannot be started: {0}")]
     Thread(std::io::Error),
+}
+
+/// Somebody wants the start to end before it is done.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub struct StoppedEarly;
+
+/// Why the fold of the log ended before the log did.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Stopped(#[from] StoppedEarly),
 }
 
 type WrapLog = Box<dyn FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog> + Send>;
@@ -83,7 +100,14 @@ pub struct StartReport {
 }
 
 /// Recovers the log, opens the projection and starts the writer.
-pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapters) -> Result<Service, StartError> {
+///
+/// Reading a long log takes a while; `stop` ends it early, with nothing changed.
+pub async fn start(
+    storage: &StorageSettings,
+    limits: &Limits,
+    adapters: Adapters,
+    stop: &CancellationToken,
+) -> Result<Service, StartError> {
     let begin = Instant::now();
     let folder = storage.folder();
     let lock = folder.lock()?;
@@ -93,7 +117,7 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
     let checkpoint = store.checkpoint().await.map_err(database)?;
 
     let seen = DurabilityProof { source: ProofSource::Checkpoint, head: checkpoint };
-    let opened = open_log(&folder, &[seen], limits, checkpoint, log_progress())?;
+    let opened = open_log(&folder, &[seen], limits, checkpoint, log_progress(stop))?;
     let mut log = (adapters.log)(Box::new(opened.log));
     let durable = Durable::recovered(log.as_mut(), opened.head)?;
 
@@ -127,15 +151,19 @@ pub async fn start(storage: &StorageSettings, limits: &Limits, adapters: Adapter
     Ok(Service { router: web::router(Arc::new(app)), writer, projector, progress, store, folder, lock, start })
 }
 
-/// Says in the process's log lines how far a long start is.
-fn log_progress() -> impl Fn(ReadBytes) {
+/// Says in the process's log lines how far a long start is, and whether to go on.
+fn log_progress(stop: &CancellationToken) -> impl Fn(ReadBytes) -> Result<(), StoppedEarly> {
     const PAUSE: Duration = Duration::from_secs(5);
     let last = Cell::new(Instant::now());
     move |read| {
+        if stop.is_cancelled() {
+            return Err(StoppedEarly);
+        }
         if last.get().elapsed() >= PAUSE {
             last.set(Instant::now());
             info!(read_bytes = read.done, total_bytes = read.total, "reading the log");
         }
+        Ok(())
     }
 }
 
@@ -155,7 +183,7 @@ fn open_log(
     proofs: &[DurabilityProof],
     limits: &Limits,
     checkpoint: Head,
-    on_read: impl Fn(ReadBytes),
+    on_read: impl Fn(ReadBytes) -> Result<(), StoppedEarly>,
 ) -> Result<Opened, StartError> {
     let mut proofs = proofs.to_vec();
     if let Some(head) = folder.clean_stop()? {
@@ -165,13 +193,17 @@ fn open_log(
     let mut last_recorded_at = None;
     let max_segment_bytes = limits.max_segment_bytes as u64;
     let recovered = recovery::recover(&folder.log(), &proofs, max_segment_bytes, |record, head, read| {
+        on_read(read)?;
         world.replay(record, &mut touched)?;
         if head.sequence == checkpoint.sequence {
             touched = Touched::default();
         }
         last_recorded_at = Some(record.recorded_at);
-        on_read(read);
-        Ok(())
+        Ok::<(), FoldError>(())
+    });
+    let recovered = recovered.map_err(|error| match error {
+        RecoveryError::Visitor { error: FoldError::Stopped(_), .. } => StartError::Stopped,
+        error => StartError::Recovery(error),
     })?;
     if let Some(torn) = &recovered.torn {
         warn!(
@@ -219,10 +251,14 @@ pub async fn rebuild(
     let folder = storage.folder();
     let _lock = folder.lock()?;
     let proof = old_checkpoint(&storage.database()).await;
-    let opened = match open_log(&folder, proof.as_slice(), limits, Head::default(), &on_read) {
+    let on_read = |read| {
+        on_read(read);
+        Ok(())
+    };
+    let opened = match open_log(&folder, proof.as_slice(), limits, Head::default(), on_read) {
         // A projection of another history says nothing about this log; it is what gets replaced.
         Err(StartError::Recovery(RecoveryError::OtherHistory { .. })) if proof.is_some() => {
-            open_log(&folder, &[], limits, Head::default(), &on_read)
+            open_log(&folder, &[], limits, Head::default(), on_read)
         }
         opened => opened,
     };
@@ -294,6 +330,7 @@ pub async fn verify(storage: &StorageSettings, on_read: impl Fn(ReadBytes)) -> R
             }
             Err(HistoryError::Damaged(damage)) => match damage.extent {
                 Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, &damage.to_string(), bytes),
+                Extent::Foreign => verification.foreign_record(damage.to_string()),
                 Extent::LostHistory { ref proof } => {
                     verification.lost_history(damage.sequence, &format!("{damage}; {proof}"));
                 }

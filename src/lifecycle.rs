@@ -63,7 +63,13 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let limits = &settings.limits;
-    let service = composition::start(storage, limits, adapters).await?;
+    let service = match composition::start(storage, limits, adapters, &stop).await {
+        Err(StartError::Stopped) => {
+            info!("stopped before the log was read to its end; nothing was changed");
+            return Ok(());
+        }
+        started => started?,
+    };
     info!(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
@@ -98,8 +104,11 @@ pub async fn run(
     if !serving.await.expect("the server task does not panic") {
         warn!(limit_ms = limits.stop_timeout_ms, "some requests did not finish in time and were cut off");
     }
-    queue.stop().await;
-    let remains = timeout(limits.stop_timeout(), writer.ended()).await.map_err(|_| ServeError::WriterStuck)??;
+    let end_of_writer = async {
+        queue.stop().await;
+        writer.ended().await
+    };
+    let remains = timeout(limits.stop_timeout(), end_of_writer).await.map_err(|_| ServeError::WriterStuck)??;
 
     let flush = async {
         let projector = following.await.expect("the projection task does not panic");

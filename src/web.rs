@@ -8,6 +8,7 @@ pub mod extract;
 pub mod lockers;
 pub mod openapi;
 pub mod ops;
+pub mod pages;
 pub mod problem;
 pub mod request_id;
 pub mod reservations;
@@ -17,9 +18,6 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, Request};
-use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
@@ -79,33 +77,16 @@ pub fn router(app: SharedApp) -> Router {
     let (api, _) = api().split_for_parts();
     let pages = Router::new()
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi_document()).config(openapi::swagger_config()))
-        .layer(middleware::from_fn(problem_for_missing_file))
+        .layer(middleware::from_fn(pages::problem_for_missing_file))
         .layer(CompressionLayer::new());
     api.with_state(app)
-        .route("/problems/{code}", get(catalogue::page))
+        .route("/problems/{code}", get(pages::problem))
         .route("/", get(|| async { Redirect::temporary("/docs") }))
         .merge(pages)
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(no_such_page)
+        .method_not_allowed_fallback(pages::method_not_allowed)
+        .fallback(pages::no_such_page)
         .layer(CatchPanicLayer::custom(internal_error))
         .layer(middleware::from_fn(request_id::in_request))
-}
-
-/// The pages' own answer for a file that they do not have is an empty one.
-async fn problem_for_missing_file(OriginalUri(uri): OriginalUri, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    if response.status() == StatusCode::NOT_FOUND {
-        return no_such_page(OriginalUri(uri)).await.into_response();
-    }
-    response
-}
-
-async fn no_such_page(OriginalUri(uri): OriginalUri) -> Problem {
-    Problem::new(Code::NoSuchPage, format!("There is nothing at {:?}.", uri.path()))
-}
-
-async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
-    Problem::new(Code::MethodNotAllowed, format!("{:?} does not take {method}.", uri.path()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands over the panic")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::application::ports::Durable;
+use crate::application::ports::{Durable, LogFailure};
 use crate::application::progress::Progress;
 use crate::domain::event::json::Problem;
 use crate::domain::event::parse::ReceivedEvent;
@@ -67,8 +67,8 @@ pub(crate) enum Aside {
     /// Hand out the rows of everything touched since the last time, as they are at the durable
     /// head.
     TakeRows(oneshot::Sender<(Rows, Head)>),
-    /// Give a sign of life.
-    Ping(oneshot::Sender<()>),
+    /// Say whether the log could take records now.
+    CheckLog(oneshot::Sender<Result<(), LogFailure>>),
 }
 
 pub(crate) struct Submission {
@@ -101,14 +101,15 @@ impl WriterQueue {
         }
     }
 
-    /// Whether the writer answers within `limit`.
-    pub async fn ping(&self, limit: Duration) -> Result<(), Unavailable> {
+    /// Whether the writer answers within `limit` and the log could take records now; the error is
+    /// a sentence.
+    pub async fn check_log(&self, limit: Duration) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        self.try_send(Command::Aside(Aside::Ping(reply)))?;
+        self.try_send(Command::Aside(Aside::CheckLog(reply))).map_err(|error| error.to_string())?;
         match timeout(limit, answer).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Unavailable::LogFailed),
-            Err(_) => Err(Unavailable::NoAnswerInTime),
+            Ok(Ok(checked)) => checked.map_err(|failure| failure.to_string()),
+            Ok(Err(_)) => Err(Unavailable::LogFailed.to_string()),
+            Err(_) => Err(format!("the writer did not answer within {} ms", limit.as_millis())),
         }
     }
 

@@ -25,6 +25,10 @@ pub trait EventLog: Send {
 
     /// Makes everything that was appended survive a crash of the machine.
     fn sync(&mut self) -> Result<(), LogFailure>;
+
+    /// Finds out whether the log could take records now, without writing any. An error here is no
+    /// failure of the log: it may pass.
+    fn check(&mut self) -> Result<(), LogFailure>;
 }
 
 /// The log could not be written or synced. What reached the disk is unknown until the next start.

@@ -105,6 +105,11 @@ impl Verification {
         }
     }
 
+    /// The log goes on with a whole record that this version cannot take in.
+    pub fn foreign_record(&mut self, detail: String) {
+        self.find("foreign-record", detail);
+    }
+
     /// Acknowledged records are damaged.
     pub fn lost_history(&mut self, due: Sequence, detail: &str) {
         self.find("lost-history", format!("from sequence {due} on: {detail}"));

@@ -179,8 +179,8 @@ impl Writer {
             Aside::TakeRows(reply) => {
                 let _ = reply.send((self.take_rows(), self.durable.head()));
             }
-            Aside::Ping(reply) => {
-                let _ = reply.send(());
+            Aside::CheckLog(reply) => {
+                let _ = reply.send(self.log.check());
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Faults: reported defects of a compartment, each named by the event that reported it.
 
-use crate::domain::event::Severity;
 use crate::domain::ids::{CompartmentId, LockerId, Sequence};
 
 /// A fault that was reported at some time, open or not.
@@ -8,7 +7,6 @@ use crate::domain::ids::{CompartmentId, LockerId, Sequence};
 pub struct Fault {
     pub locker_id: LockerId,
     pub compartment_id: CompartmentId,
-    pub severity: Severity,
     /// The record that reported it.
     pub reported: Sequence,
     /// The record that cleared it; `None` while it is open.

@@ -1,6 +1,6 @@
 //! Lockers and their compartments, as they now are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::event::Severity;
 use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
@@ -11,8 +11,10 @@ use crate::domain::state_hash::{self, ClosedDigest, Counts, Leaf};
 /// One cabinet. It exists from its first compartment on.
 #[derive(Debug, Clone, Default)]
 pub struct Locker {
-    pub compartments: BTreeMap<CompartmentId, Compartment>,
-    pub closed: ClosedDigest,
+    compartments: BTreeMap<CompartmentId, Compartment>,
+    /// Of the compartments above, kept up to date by [`Locker::change`].
+    counts: Counts,
+    closed: ClosedDigest,
 }
 
 /// One door.
@@ -22,6 +24,8 @@ pub struct Compartment {
     pub registered: Sequence,
     active: Option<ActiveReservation>,
     open_faults: BTreeMap<EventId, OpenFault>,
+    /// Of the open faults those that degrade the compartment, the first reported first.
+    degrading: BTreeSet<(Sequence, EventId)>,
     /// `None` after a change, until the hash is wanted.
     leaf: Option<Leaf>,
 }
@@ -39,33 +43,80 @@ struct OpenFault {
 }
 
 impl Locker {
+    #[must_use]
+    pub fn compartment(&self, id: &CompartmentId) -> Option<&Compartment> {
+        self.compartments.get(id)
+    }
+
+    pub fn compartment_ids(&self) -> impl Iterator<Item = &CompartmentId> {
+        self.compartments.keys()
+    }
+
+    /// Builds in a door.
+    pub fn register(&mut self, id: CompartmentId, registered: Sequence) {
+        self.counts.compartments += 1;
+        self.compartments.insert(id, Compartment::new(registered));
+    }
+
+    /// Takes over a reservation's state: an active one holds the compartment, a closed one frees
+    /// it.
+    pub fn advance(&mut self, compartment_id: &CompartmentId, id: &ReservationId, state: ReservationState) {
+        self.change(compartment_id, |compartment| {
+            compartment.active = state.is_active().then(|| ActiveReservation { id: id.clone(), state });
+        });
+        if !state.is_active() {
+            self.closed.add_reservation(compartment_id, id, state);
+        }
+    }
+
+    pub fn open_fault(&mut self, compartment_id: &CompartmentId, id: EventId, severity: Severity, reported: Sequence) {
+        self.change(compartment_id, |compartment| {
+            compartment.open_faults.insert(id, OpenFault { severity, reported });
+            if severity.degrades() {
+                compartment.degrading.insert((reported, id));
+            }
+        });
+    }
+
+    pub fn close_fault(&mut self, compartment_id: &CompartmentId, id: EventId) {
+        let mut closed = None;
+        self.change(compartment_id, |compartment| {
+            closed = compartment.open_faults.remove(&id);
+            if let Some(fault) = closed {
+                compartment.degrading.remove(&(fault.reported, id));
+            }
+        });
+        let fault = closed.expect("the rules found the fault open");
+        self.closed.add_fault(compartment_id, id, fault.severity);
+    }
+
     /// The row of the locker; hashes the leaves that changed and the root.
     pub fn summary(&mut self, id: &LockerId) -> LockerSummary {
-        let mut counts = Counts::default();
-        for (compartment_id, compartment) in &mut self.compartments {
-            counts.compartments += 1;
-            counts.active_reservations += u64::from(compartment.active.is_some());
-            counts.degraded_compartments += u64::from(compartment.is_degraded());
-            compartment.refresh_leaf(compartment_id);
-        }
-        let leaves = self
-            .compartments
-            .values()
-            .map(|compartment| compartment.leaf.expect("every leaf was refreshed in the loop above"));
+        let leaves = self.compartments.iter_mut().map(|(id, compartment)| compartment.leaf(id));
         LockerSummary {
             locker_id: id.clone(),
-            compartments: counts.compartments,
-            active_reservations: counts.active_reservations,
-            degraded_compartments: counts.degraded_compartments,
-            state_hash: state_hash::root(id, counts, &self.closed, leaves),
+            compartments: self.counts.compartments,
+            active_reservations: self.counts.active_reservations,
+            degraded_compartments: self.counts.degraded_compartments,
+            state_hash: state_hash::root(id, self.counts, &self.closed, leaves),
         }
+    }
+
+    /// Changes a compartment and the counts with it.
+    fn change(&mut self, id: &CompartmentId, change: impl FnOnce(&mut Compartment)) {
+        let compartment = self.compartments.get_mut(id).expect("the rules found the compartment that changes");
+        self.counts.active_reservations -= u64::from(compartment.active.is_some());
+        self.counts.degraded_compartments -= u64::from(compartment.is_degraded());
+        change(compartment);
+        compartment.leaf = None;
+        self.counts.active_reservations += u64::from(compartment.active.is_some());
+        self.counts.degraded_compartments += u64::from(compartment.is_degraded());
     }
 }
 
 impl Compartment {
-    #[must_use]
-    pub const fn new(registered: Sequence) -> Self {
-        Self { registered, active: None, open_faults: BTreeMap::new(), leaf: None }
+    const fn new(registered: Sequence) -> Self {
+        Self { registered, active: None, open_faults: BTreeMap::new(), degrading: BTreeSet::new(), leaf: None }
     }
 
     #[must_use]
@@ -75,14 +126,13 @@ impl Compartment {
 
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        self.degrading_fault().is_some()
+        !self.degrading.is_empty()
     }
 
     /// The open fault that was reported first among those that degrade the compartment.
     #[must_use]
     pub fn degrading_fault(&self) -> Option<(EventId, Sequence)> {
-        let degrading = self.open_faults.iter().filter(|(_, fault)| fault.severity.degrades());
-        degrading.map(|(id, fault)| (*id, fault.reported)).min_by_key(|(_, reported)| *reported)
+        self.degrading.first().map(|(reported, id)| (*id, *reported))
     }
 
     /// The row of the compartment.
@@ -95,27 +145,14 @@ impl Compartment {
         }
     }
 
-    /// Takes over a reservation's state: an active one holds the compartment, a closed one frees it.
-    pub fn hold(&mut self, id: &ReservationId, state: ReservationState) {
-        self.active = state.is_active().then(|| ActiveReservation { id: id.clone(), state });
-        self.leaf = None;
-    }
-
-    pub fn open_fault(&mut self, id: EventId, severity: Severity, reported: Sequence) {
-        self.open_faults.insert(id, OpenFault { severity, reported });
-        self.leaf = None;
-    }
-
-    pub fn close_fault(&mut self, id: EventId) {
-        self.open_faults.remove(&id);
-        self.leaf = None;
-    }
-
-    fn refresh_leaf(&mut self, id: &CompartmentId) {
-        if self.leaf.is_none() {
-            let active = self.active.as_ref().map(|active| (&active.id, active.state));
-            let faults = self.open_faults.iter().map(|(fault, open)| (fault, open.severity));
-            self.leaf = Some(state_hash::leaf(id, self.is_degraded(), active, faults));
+    fn leaf(&mut self, id: &CompartmentId) -> Leaf {
+        if let Some(leaf) = self.leaf {
+            return leaf;
         }
+        let active = self.active.as_ref().map(|active| (&active.id, active.state));
+        let faults = self.open_faults.iter().map(|(fault, open)| (fault, open.severity));
+        let leaf = state_hash::leaf(id, self.is_degraded(), active, faults);
+        self.leaf = Some(leaf);
+        leaf
     }
 }

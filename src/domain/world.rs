@@ -86,12 +86,12 @@ impl World {
         let locker = self.lockers.entry(locker_id.clone()).or_default();
         let compartment_id = match change.0 {
             Effect::Register(compartment_id) => {
-                locker.compartments.insert(compartment_id.clone(), Compartment::new(sequence));
+                locker.register(compartment_id.clone(), sequence);
                 compartment_id
             }
             Effect::Reserve(reservation_id, compartment_id) => {
                 let state = ReservationState::Created;
-                compartment_in(locker, &compartment_id).hold(&reservation_id, state);
+                locker.advance(&compartment_id, &reservation_id, state);
                 touched.reservations.insert(reservation_id.clone());
                 self.reservations.insert(
                     reservation_id,
@@ -111,21 +111,17 @@ impl World {
                 reservation.state = state;
                 reservation.changed = sequence;
                 let compartment_id = reservation.compartment_id.clone();
-                compartment_in(locker, &compartment_id).hold(&reservation_id, state);
-                if !state.is_active() {
-                    locker.closed.add_reservation(&compartment_id, &reservation_id, state);
-                }
+                locker.advance(&compartment_id, &reservation_id, state);
                 touched.reservations.insert(reservation_id);
                 compartment_id
             }
             Effect::OpenFault(compartment_id, severity) => {
-                compartment_in(locker, &compartment_id).open_fault(event.id, severity, sequence);
+                locker.open_fault(&compartment_id, event.id, severity, sequence);
                 self.faults.insert(
                     event.id,
                     Fault {
                         locker_id: locker_id.clone(),
                         compartment_id: compartment_id.clone(),
-                        severity,
                         reported: sequence,
                         cleared: None,
                     },
@@ -135,8 +131,7 @@ impl World {
             Effect::CloseFault(fault_id) => {
                 let fault = self.faults.get_mut(&fault_id).expect("the rules found the fault that is cleared");
                 fault.cleared = Some(sequence);
-                compartment_in(locker, &fault.compartment_id).close_fault(fault_id);
-                locker.closed.add_fault(&fault.compartment_id, fault_id, fault.severity);
+                locker.close_fault(&fault.compartment_id, fault_id);
                 fault.compartment_id.clone()
             }
         };
@@ -178,7 +173,7 @@ impl World {
         let compartments = self
             .lockers
             .iter()
-            .flat_map(|(locker_id, locker)| locker.compartments.keys().map(|id| (locker_id.clone(), id.clone())));
+            .flat_map(|(locker_id, locker)| locker.compartment_ids().map(|id| (locker_id.clone(), id.clone())));
         let everything = Touched {
             compartments: compartments.collect(),
             lockers: self.lockers.keys().cloned().collect(),
@@ -188,12 +183,8 @@ impl World {
     }
 
     fn compartment(&self, locker: &LockerId, id: &CompartmentId) -> Option<&Compartment> {
-        self.lockers.get(locker)?.compartments.get(id)
+        self.lockers.get(locker)?.compartment(id)
     }
-}
-
-fn compartment_in<'w>(locker: &'w mut Locker, id: &CompartmentId) -> &'w mut Compartment {
-    locker.compartments.get_mut(id).expect("the rules found the compartment that changes")
 }
 
 #[cfg(test)]

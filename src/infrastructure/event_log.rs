@@ -9,9 +9,10 @@ pub mod line;
 pub mod recovery;
 pub mod segments;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::application::ports::{EventLog, LogFailure};
 use crate::domain::record::{Head, Record};
@@ -29,7 +30,15 @@ pub struct FileEventLog {
     head: Head,
     /// Kept between batches for its allocation.
     lines: Vec<u8>,
+    /// When the folder was last checked, and what came of it.
+    checked: Option<(Instant, Result<(), LogFailure>)>,
 }
+
+/// A file that is written and removed to see whether the folder takes anything.
+const CHECK_FILE: &str = "check.tmp";
+const CHECK_BYTES: usize = 4096;
+/// For how long the outcome of a check holds, so that asking often costs nothing.
+const CHECK_HOLDS: Duration = Duration::from_secs(1);
 
 impl FileEventLog {
     /// Appends to `segment` after its first `segment_bytes`, which end with `head`.
@@ -42,7 +51,7 @@ impl FileEventLog {
     ) -> io::Result<Self> {
         let file = File::options().append(true).open(&segment)?;
         let folder = folder.to_owned();
-        Ok(Self { folder, segment, file, segment_bytes, max_segment_bytes, head, lines: Vec::new() })
+        Ok(Self { folder, segment, file, segment_bytes, max_segment_bytes, head, lines: Vec::new(), checked: None })
     }
 
     /// Starts the next segment. All before it is synced, so its mere existence proves that.
@@ -90,5 +99,22 @@ impl EventLog for FileEventLog {
 
     fn sync(&mut self) -> Result<(), LogFailure> {
         self.file.sync_data().map_err(|error| self.failure("synced", &error))
+    }
+
+    /// Writes a file into the log's folder and removes it: that finds a full disk, one that was
+    /// made read-only, and a folder that is gone.
+    fn check(&mut self) -> Result<(), LogFailure> {
+        if let Some((when, outcome)) = &self.checked
+            && when.elapsed() < CHECK_HOLDS
+        {
+            return outcome.clone();
+        }
+        let path = self.folder.join(CHECK_FILE);
+        let written = fs::write(&path, [0; CHECK_BYTES]);
+        let outcome = written.and(fs::remove_file(&path)).map_err(|error| {
+            LogFailure(format!("the log's folder takes no files: {error} ({})", self.folder.display()))
+        });
+        self.checked = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 }

@@ -1,13 +1,8 @@
-//! The catalogue of problem codes, and the page that explains each: what a problem's `type` leads
-//! to.
+//! The catalogue of problem codes: the status, the title and what to do.
 
-use axum::extract::Path;
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
 
 use crate::domain::violation::Rule;
-use crate::web::extract::PathIds;
-use crate::web::problem::Problem;
 
 /// What is known about a code.
 #[derive(Debug)]
@@ -166,20 +161,4 @@ fn rule_text(rule: Rule) -> (&'static str, &'static str) {
             "It was cleared by the record conflicting_sequence. A new defect is a new FaultReported event.",
         ),
     }
-}
-
-/// `GET /problems/{code}`: the page that explains a code.
-pub async fn page(path: PathIds<String>) -> Response {
-    let code = path.ok().map(|Path(code)| code);
-    let Some(entry) = Code::all().map(Code::entry).find(|entry| Some(entry.code) == code.as_deref()) else {
-        return Problem::new(Code::NoSuchPage, "No problem has this code.").into_response();
-    };
-    let Entry { code, status, title, advice } = entry;
-    Html(format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title} – Lockstream</title>\
-         <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>\
-         <h1>{title}</h1><p>Code <code>{code}</code>, status {status}.</p><p>{advice}</p>\
-         <p><a href=\"/docs\">The API of this service</a></p></html>"
-    ))
-    .into_response()
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
+use crate::web::catalogue::Code;
 use crate::web::problem::Problem;
 use crate::web::{App, SharedApp};
 
@@ -56,12 +57,12 @@ pub async fn livez() -> Json<Alive> {
 
 /// Can the service do its work?
 ///
-/// Asks the writer for a sign of life, the database for its checkpoint, and holds the projection's
+/// Asks the writer whether the log could take records now, the database for its checkpoint, and holds the projection's
 /// lag against its limit.
 #[utoipa::path(get, path = "/readyz", tag = "operations", operation_id = "readyz",
     responses(
         (status = 200, description = "It can", body = Readiness),
-        (status = 503, description = "It cannot; `checks` says why", body = Problem, content_type = "application/problem+json",
+        (status = 503, description = "It cannot; `checks` says why", body = inline(NotReady), content_type = "application/problem+json",
             headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ))]
 pub async fn readyz(State(app): State<SharedApp>) -> Response {
@@ -79,14 +80,29 @@ pub async fn readyz(State(app): State<SharedApp>) -> Response {
     if ready {
         return Json(readiness).into_response();
     }
-    Problem::not_ready(readiness).into_response()
+    let detail = format!("The log: {}. The projection: {}.", readiness.log, readiness.projection);
+    NotReady { problem: Problem::new(Code::NotReady, detail), checks: readiness }.into_response()
+}
+
+/// A problem that carries what was checked.
+#[derive(Debug, Serialize, ToSchema)]
+struct NotReady {
+    #[serde(flatten)]
+    problem: Problem,
+    checks: Readiness,
+}
+
+impl IntoResponse for NotReady {
+    fn into_response(self) -> Response {
+        self.problem.respond(&self)
+    }
 }
 
 async fn check_log(app: &App) -> Result<(), String> {
     if app.progress.log_has_failed() {
         return Err("the log cannot be written; the process is about to end".into());
     }
-    app.writer.ping(CHECK_TIMEOUT).await.map_err(|error| format!("the writer does not answer: {error}"))
+    app.writer.check_log(CHECK_TIMEOUT).await
 }
 
 async fn check_projection(app: &App) -> Result<(), String> {

@@ -14,7 +14,6 @@ use crate::domain::event::json;
 use crate::domain::ids::Sequence;
 use crate::domain::violation::{Involved, Violation};
 use crate::web::catalogue::Code;
-use crate::web::ops::Readiness;
 
 /// What a client is told to wait before it tries again, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
@@ -44,10 +43,6 @@ pub struct Problem {
     #[serde(flatten)]
     #[schema(value_type = Conflict)]
     conflict: Option<Conflict>,
-    /// On the 503 of `/readyz`: what was checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, nullable = false)]
-    checks: Option<Readiness>,
 }
 
 /// One thing that is wrong with an event.
@@ -83,15 +78,7 @@ impl Problem {
             code: entry.code,
             errors: Vec::new(),
             conflict: None,
-            checks: None,
         }
-    }
-
-    /// A 503 of `/readyz`.
-    #[must_use]
-    pub fn not_ready(checks: Readiness) -> Self {
-        let detail = format!("The log: {}. The projection: {}.", checks.log, checks.projection);
-        Self { checks: Some(checks), ..Self::new(Code::NotReady, detail) }
     }
 
     /// A 422 with everything that is wrong.
@@ -144,16 +131,23 @@ impl From<QueryError> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// Makes the answer whose body is the problem, or something that holds it.
+    pub fn respond(&self, body: &impl Serialize) -> Response {
         let status = StatusCode::from_u16(self.status).expect("the catalogue holds valid statuses");
-        let body = serde_json::to_vec(&self).expect("texts and numbers have a JSON form");
+        let body = serde_json::to_vec(body).expect("texts and numbers have a JSON form");
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.respond(&self)
     }
 }
 

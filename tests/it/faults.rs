@@ -16,7 +16,7 @@ use crate::support::{Folder, eventually};
 /// Readiness gives the writer, whose sync is held, a second: by then what was sent is in its queue.
 async fn all_are_queued(server: &Inside) {
     let ready = server.get("/readyz").await;
-    assert!(ready.status == 503 && ready.body.contains("the writer does not answer"), "{ready:?}");
+    assert!(ready.status == 503 && ready.body.contains("the writer did not answer"), "{ready:?}");
 }
 
 #[tokio::test]

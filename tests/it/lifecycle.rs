@@ -1,10 +1,11 @@
 //! The life of a serving process: the line it starts with, and a stop that is in order and in time.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sqlx::{Connection, Row, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::events::{fault, id, registered, reserved};
-use crate::support::server::Server;
-use crate::support::{Folder, PATIENCE, eventually};
+use crate::support::inside::{Inside, LogControl};
+use crate::support::server::{Server, lockstream};
+use crate::support::{Folder, PATIENCE, eventually, logs};
 
 /// The sequence and hash up to which the projection is written.
 async fn checkpoint(folder: &Folder) -> (u64, String) {
@@ -164,4 +166,60 @@ async fn a_start_gives_the_same_answers_with_its_database_and_without() {
         assert_eq!(server.post(&events[0]).await.status, 200, "known ids stay known");
         assert!(server.stop().success());
     }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_start_that_takes_long_can_be_stopped_and_changes_nothing() {
+    let folder = Folder::new();
+    let doors: Vec<_> = (0..20_000).map(|n| registered("L", &n.to_string())).collect();
+    logs::write(&folder.log(), &[doors]);
+    let before = folder.log_bytes();
+    let addr = format!("127.0.0.1:{}", free_port());
+    let mut command = lockstream(folder.path());
+    let starting = command.env("LOCKSTREAM_ADDR", &addr).stderr(Stdio::piped()).spawn().unwrap();
+    // The port is open from before the log is read.
+    eventually("the port is open", || async { TcpStream::connect(&addr).await.is_ok() }).await;
+    kill_process(Pid::from_child(&starting), Signal::TERM).unwrap();
+    let ended = starting.wait_with_output().unwrap();
+    let lines = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{lines}");
+    assert!(lines.contains("stopped before the log was read to its end"), "{lines}");
+    assert_eq!(folder.log_bytes(), before);
+}
+
+#[tokio::test]
+async fn a_stop_ends_in_time_even_when_the_disk_hangs_and_the_queue_is_full() {
+    let folder = Folder::new();
+    let control = LogControl::new();
+    let flags = ["--stop-timeout-ms", "200", "--max-queue-events", "1", "--answer-timeout-ms", "100"];
+    let server = Inside::start_with(&folder, control.adapters(), &flags).await;
+    assert_eq!(server.post(&registered("L", "0")).await.status, 202, "it has started");
+    control.hold();
+    let (first, second) = (registered("L", "A"), registered("L", "B"));
+    assert_eq!(server.post(&first).await.code(), "outcome-unknown", "the sync hangs");
+    assert_eq!(server.post(&second).await.code(), "outcome-unknown", "it waits in the queue");
+    let error = server.stopped().await.expect_err("no stop in order");
+    assert!(error.to_string().contains("the writer did not end in time"), "{error}");
+    control.release();
+}
+
+#[tokio::test]
+async fn readiness_sees_a_log_folder_that_takes_nothing_and_sees_it_come_back() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    assert_eq!(server.get("/readyz").await.status, 200);
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::rename(folder.log(), &elsewhere).unwrap();
+    eventually("it is not ready", || async { server.get("/readyz").await.status == 503 }).await;
+    let checks = server.get("/readyz").await.json()["checks"].clone();
+    assert!(checks["log"].as_str().unwrap().contains("the log's folder takes no files"), "{checks}");
+    assert_eq!(checks["projection"], "ok");
+    std::fs::rename(&elsewhere, folder.log()).unwrap();
+    eventually("it is ready again", || async { server.get("/readyz").await.status == 200 }).await;
+    server.accept([&registered("L", "A")]).await;
 }

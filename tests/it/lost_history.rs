@@ -1,14 +1,19 @@
 //! Damage before the last batch: acknowledged events are lost, so the start is refused, the place
 //! is named, and not one byte is changed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 
+use lockstream::domain::hash::ChainHash;
 use lockstream::infrastructure::event_log::history::{Damage, HistoryError};
 use lockstream::infrastructure::event_log::recovery::RecoveryError;
 
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
 use crate::damage::three_batches;
 use crate::support::events::registered;
-use crate::support::server::{Server, lockstream};
+use crate::support::server::{Server, lockstream, run};
 use crate::support::{Folder, logs};
 
 /// The damage for which a start is refused; the log has to be as it was before.
@@ -196,5 +201,31 @@ async fn a_sound_chain_that_breaks_a_rule_is_no_history_of_this_service() {
         let error = written.last().unwrap();
         assert!(error.contains("sequence 2 cannot be taken in") && error.contains(reason), "{error}");
         assert_eq!(logs::read(&folder.log()).0, 2, "nothing was changed");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_record_of_a_later_version_is_never_taken_for_a_torn_one() {
+    let later_format = |event: &Value| format!(r#"{{"v":2,"seq":7,"batch":7,"recorded_at":"now","facts":[{event}]"#);
+    let later_type = |event: &Value| {
+        let event = event.to_string().replace("CompartmentRegistered", "DoorOpened");
+        format!(r#"{{"v":1,"seq":7,"batch":7,"recorded_at":"2026-11-21T12:00:00.000001Z","event":{event}"#)
+    };
+    for body in [later_format(&registered("L", "A7")), later_type(&registered("L", "A7"))] {
+        let folder = Folder::new();
+        let head = *logs::write(&folder.log(), &three_batches()).last().unwrap();
+        let hash = Sha256::digest([head.chain_hash.as_bytes(), body.as_bytes()].concat());
+        let hash = ChainHash::new(hash.into());
+        let line = format!("{body},\"hash\":\"{hash}\"}}\n");
+        File::options().append(true).open(&folder.segments()[0]).unwrap().write_all(line.as_bytes()).unwrap();
+        let before = logs::files(&folder.log());
+        let written = Server::spawn(lockstream(folder.path())).await.err().expect("it refuses to start");
+        assert!(written.last().unwrap().contains("A later version may have written it"), "{written:?}");
+        let mut verify = lockstream(folder.path());
+        verify.args(["verify", "--json"]);
+        let verified = run(verify);
+        assert_eq!(verified.code, Some(3), "{verified:?}");
+        assert!(verified.stdout.contains("foreign-record"), "{verified:?}");
+        assert_eq!(logs::files(&folder.log()), before, "nothing was changed");
     }
 }

@@ -101,7 +101,6 @@ impl Model {
         match event["type"].as_str().unwrap() {
             _ if *payload == json!({}) || payload["severity"].is_string() => (422, "invalid-event"),
             "CompartmentRegistered" if self.is_registered(locker, door) => refused("compartment-already-registered"),
-            "CompartmentRegistered" => (202, ""),
             "ReservationCreated" | "FaultReported" | "FaultCleared" if !self.is_registered(locker, door) => {
                 refused("compartment-not-registered")
             }
@@ -122,7 +121,7 @@ impl Model {
                     Some(_) => (202, ""),
                 }
             }
-            "ReservationCreated" | "FaultReported" => (202, ""),
+            "CompartmentRegistered" | "ReservationCreated" | "FaultReported" => (202, ""),
             step => {
                 let Some(creation) = self.creation(reservation) else { return refused("reservation-not-found") };
                 let elsewhere = creation["locker_id"] != *locker
@@ -154,8 +153,8 @@ impl Model {
     }
 
     fn status(&self, reservation: &Value) -> &'static str {
-        let about = self.0.iter().filter(|event| event["payload"]["reservation_id"] == *reservation);
-        match about.last().unwrap()["type"].as_str().unwrap() {
+        let mut about = self.0.iter().filter(|event| event["payload"]["reservation_id"] == *reservation);
+        match about.next_back().unwrap()["type"].as_str().unwrap() {
             "ReservationCreated" => "CREATED",
             "ParcelDeposited" => "DEPOSITED",
             "ParcelPickedUp" => "PICKED_UP",
@@ -218,7 +217,7 @@ impl Model {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |path, byte| path + &format!("%{byte:02X}"))
 }
 
 type Hashes = BTreeMap<String, String>;

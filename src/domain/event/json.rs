@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 pub const MAX_DEPTH: usize = 64;
 /// How many problems one answer lists at most.
 pub const MAX_PROBLEMS: usize = 100;
+/// After how many bytes of JSON Pointers the list of problems ends; the last one may exceed it.
+const MAX_POINTER_BYTES: usize = 16 << 10;
 
 /// One thing that is wrong with a JSON document, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -84,6 +86,7 @@ struct Pass<'a> {
     frames: Vec<Frame<'a>>,
     key_expected: bool,
     problems: Vec<Problem>,
+    pointer_bytes: usize,
 }
 
 impl<'a> Pass<'a> {
@@ -94,13 +97,26 @@ impl<'a> Pass<'a> {
             frames: Vec::new(),
             key_expected: false,
             problems: Vec::new(),
+            pointer_bytes: 0,
+        }
+    }
+
+    /// Whether the list of problems is long enough.
+    fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS || self.pointer_bytes >= MAX_POINTER_BYTES
+    }
+
+    fn problem(&mut self, pointer: String, detail: impl Into<String>) {
+        if !self.is_full() {
+            self.pointer_bytes += pointer.len();
+            self.problems.push(Problem::new(pointer, detail));
         }
     }
 
     fn run(&mut self) {
         let bytes = self.text.as_bytes();
         let mut at = 0;
-        while at < bytes.len() && self.problems.len() < MAX_PROBLEMS {
+        while at < bytes.len() && !self.is_full() {
             let end = match bytes[at] {
                 b' ' | b'\t' | b'\n' | b'\r' => {
                     at += 1;
@@ -109,8 +125,10 @@ impl<'a> Pass<'a> {
                 b'"' => self.string(at),
                 b'{' | b'[' if self.frames.len() == MAX_DEPTH => {
                     let detail = format!("is nested too deeply: at most {MAX_DEPTH} levels are accepted");
-                    self.problems.push(Problem::new(self.pointer(), detail));
-                    return;
+                    self.problem(self.pointer(), detail);
+                    self.key_expected = false;
+                    // What comes after it still has to be seen.
+                    end_of_nested(bytes, at)
                 }
                 b'{' => {
                     self.frames.push(Frame::Object { keys: Vec::new() });
@@ -153,22 +171,13 @@ impl<'a> Pass<'a> {
 
     /// Reads the string that starts at `start`, as a key where one is due; returns its end.
     fn string(&mut self, start: usize) -> usize {
-        let bytes = self.text.as_bytes();
-        let mut at = start + 1;
-        let mut escaped = false;
-        while bytes[at] != b'"' {
-            if bytes[at] == b'\\' {
-                escaped = true;
-                at += 1;
-            }
-            at += 1;
-        }
-        let end = at + 1;
-        let content = if escaped {
+        let end = end_of_string(self.text.as_bytes(), start);
+        let inside = &self.text[start + 1..end - 1];
+        let content = if inside.contains('\\') {
             // JSON's grammar lets a lone surrogate pass as an escape; no Unicode text can hold one.
             serde_json::from_str(&self.text[start..end]).map(Cow::Owned)
         } else {
-            Ok(Cow::Borrowed(&self.text[start + 1..at]))
+            Ok(Cow::Borrowed(inside))
         };
         let is_key = self.key_expected;
         match (content, self.frames.last_mut()) {
@@ -176,10 +185,10 @@ impl<'a> Pass<'a> {
             (Ok(_), _) => {}
             (Err(_), frame) => {
                 if let (true, Some(Frame::Object { keys })) = (is_key, frame) {
-                    keys.push(Cow::Borrowed(&self.text[start + 1..at]));
+                    keys.push(Cow::Borrowed(inside));
                 }
                 let detail = "contains an unpaired surrogate (\\uD800 to \\uDFFF), which is no Unicode text";
-                self.problems.push(Problem::new(self.pointer(), detail));
+                self.problem(self.pointer(), detail);
             }
         }
         end
@@ -192,7 +201,7 @@ impl<'a> Pass<'a> {
         for key in repeated(&keys) {
             let mut pointer = self.pointer();
             push_token(&mut pointer, key);
-            self.problems.push(Problem::new(pointer, "is given more than once"));
+            self.problem(pointer, "is given more than once");
         }
     }
 
@@ -210,6 +219,35 @@ impl<'a> Pass<'a> {
             }
         }
         pointer
+    }
+}
+
+/// The end of the string that starts at `start`.
+fn end_of_string(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while bytes[at] != b'"' {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    at + 1
+}
+
+/// The end of the array or object that starts at `start`.
+fn end_of_nested(bytes: &[u8], start: usize) -> usize {
+    let (mut at, mut depth) = (start, 0);
+    loop {
+        match bytes[at] {
+            b'"' => {
+                at = end_of_string(bytes, at);
+                continue;
+            }
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return at;
+        }
     }
 }
 
@@ -286,12 +324,24 @@ mod tests {
     }
 
     #[test]
+    fn long_keys_do_not_make_long_lists() {
+        let surrogates = [r#""\ud800""#; 110].join(",");
+        let found = pointers(&format!(r#"{{"{}":[{surrogates}]}}"#, "~".repeat(20_000)));
+        assert_eq!(found.len(), 1, "one pointer of 40 kB is enough");
+        let found = pointers(&format!(r#"{{"{}":[{surrogates}]}}"#, "~".repeat(100)));
+        assert!((60..MAX_PROBLEMS).contains(&found.len()), "{}", found.len());
+    }
+
+    #[test]
     fn nesting_is_limited() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(compact(nested(MAX_DEPTH).as_bytes()).is_ok());
         let problems = compact(nested(MAX_DEPTH + 1).as_bytes()).expect_err("too deep");
         assert_eq!(problems[0].pointer, "/0".repeat(MAX_DEPTH));
         assert!(compact(nested(30_000).as_bytes()).is_err());
+        let behind = format!(r#"{{"x":{},"k":1,"y":["]"],"k":2}}"#, nested(MAX_DEPTH).replacen("[]", r#"["]\""]"#, 1));
+        let deep = format!("/x{}", "/0".repeat(MAX_DEPTH - 1));
+        assert_eq!(pointers(&behind), [deep.as_str(), "/k"], "what comes behind is seen");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::vec;
 
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, Record};
-use crate::infrastructure::event_log::line::{self, Header};
+use crate::infrastructure::event_log::line::{self, Header, LineError};
 use crate::infrastructure::event_log::segments::{self, Segment};
 
 const READ_BUFFER_BYTES: usize = 1 << 20;
@@ -52,6 +52,8 @@ pub struct Damage {
 pub enum Extent {
     /// Nothing behind the damage proves that it was ever synced.
     TornTail { bytes: u64 },
+    /// Nothing is damaged: a whole, sealed record is not one that this version can take in.
+    Foreign,
     /// Acknowledged records are damaged or missing; says what proves it.
     LostHistory { proof: String },
 }
@@ -84,6 +86,13 @@ struct Reader {
     /// The place of the next line.
     line_number: u64,
     offset_bytes: u64,
+}
+
+impl Reader {
+    /// Where the next line is.
+    fn place(&self) -> Place {
+        Place { segment: self.segment.path.clone(), line: self.line_number, offset_bytes: self.offset_bytes }
+    }
 }
 
 impl History {
@@ -145,13 +154,18 @@ impl History {
                 return Ok(None);
             }
             let outcome = match reader.line.split_last() {
-                Some((b'\n', line)) => line::decode(line, self.head).map_err(|error| error.to_string()),
-                _ => Err("the line has no end".to_owned()),
+                Some((b'\n', line)) => line::decode(line, self.head),
+                _ => Err(LineError::NotARecord),
             };
             let (record, head) = match outcome {
                 Ok(read) => read,
-                Err(reason) => {
-                    self.damaged(reason)?;
+                Err(LineError::Foreign(foreign)) => {
+                    let (place, sequence) = (reader.place(), self.head.sequence.next());
+                    let reason = foreign.to_string();
+                    return Err(Damage { place, sequence, reason, extent: Extent::Foreign }.into());
+                }
+                Err(error) => {
+                    self.damaged(&error)?;
                     continue;
                 }
             };
@@ -182,10 +196,10 @@ impl History {
 
     /// Finds out what the damage at the present place means. `Ok` when there is none after all: a
     /// server that writes just now has finished the line meanwhile, and it is to be read again.
-    fn damaged(&mut self, reason: String) -> Result<(), HistoryError> {
+    fn damaged(&mut self, error: &LineError) -> Result<(), HistoryError> {
         let reader = self.reader.as_mut().expect("damage is found in a segment that is being read");
         let path = reader.segment.path.clone();
-        let place = Place { segment: path.clone(), line: reader.line_number, offset_bytes: reader.offset_bytes };
+        let place = reader.place();
         let extent = if let Some(next) = self.upcoming.next() {
             // A segment is begun only after everything before it was synced.
             Extent::LostHistory { proof: format!("a later segment exists: {}", next.path.display()) }
@@ -201,7 +215,8 @@ impl History {
             // What was read before and what is there now must not be judged together: between the
             // two the unfinished line may have become whole, and later batches may follow it.
             let end = tail.iter().position(|byte| *byte == b'\n');
-            if end.is_some_and(|end| line::decode(&tail[..end], self.head).is_ok()) {
+            let now = end.map(|end| line::decode(&tail[..end], self.head));
+            if matches!(now, Some(Ok(_) | Err(LineError::Foreign(_)))) {
                 let again = reader.input.seek(SeekFrom::Start(reader.offset_bytes));
                 return again.map(|_| ()).map_err(|source| HistoryError::Unreadable { path, source });
             }
@@ -212,7 +227,7 @@ impl History {
                 None => Extent::TornTail { bytes: tail.len() as u64 },
             }
         };
-        Err(Damage { place, sequence: self.head.sequence.next(), reason, extent }.into())
+        Err(Damage { place, sequence: self.head.sequence.next(), reason: error.to_string(), extent }.into())
     }
 }
 
@@ -279,7 +294,7 @@ mod tests {
         let mut history = History::open(folder.path()).unwrap();
         history.next().unwrap().unwrap();
         // As if the second line had been half there a moment ago, and all three are now.
-        history.damaged("the line has no end".into()).expect("it is whole by now");
+        history.damaged(&LineError::NotARecord).expect("it is whole by now");
         let sequences: Vec<_> = history.by_ref().map(|item| item.unwrap().0.sequence.get()).collect();
         assert_eq!(sequences, [2, 3], "reading goes on at that line");
         assert_eq!(history.bytes_read(), history.bytes_total());

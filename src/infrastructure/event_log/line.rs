@@ -7,6 +7,9 @@
 //! The hash is SHA-256 over the 32 bytes of the previous record's hash, then the line without its
 //! last 75 bytes (`,"hash":"<64 hex>"}`). There is one spelling of every record: fields in this
 //! order, no white space, so a reader needs no JSON parser to find its parts.
+//!
+//! Every later format keeps the beginning up to `recorded_at` and the seal. So this reader can tell
+//! a record that it does not understand, which is whole, from one that is damaged.
 
 use std::io::Write;
 
@@ -20,29 +23,42 @@ use crate::domain::record::{Head, Record, RecordedAt};
 
 /// The end of a line that the hash does not cover: `,"hash":"`, 64 digits, `"}`.
 const SEAL_BYTES: usize = 75;
+/// The format that this version writes.
+const FORMAT: u64 = 1;
 const SEAL_START: &[u8] = b",\"hash\":\"";
 const SEAL_END: &[u8] = b"\"}";
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    #[error("the line is not a record of format 1")]
+    #[error("the line is not a record")]
     NotARecord,
-    #[error("the record is of format {0}, which this version cannot read")]
-    OtherFormat(u64),
     #[error("the record has sequence {found} where {expected} is due")]
     WrongSequence { expected: Sequence, found: Sequence },
-    #[error("the record says that its batch began with sequence {batch}, which cannot be")]
-    WrongBatch { batch: Sequence },
     #[error("the record's hash does not match its content and the records before it")]
     WrongHash,
-    #[error("the record's event cannot be read: {0}")]
+    /// The hash is right: some writer sealed this very line, and no disk has damaged it.
+    #[error(transparent)]
+    Foreign(#[from] ForeignRecord),
+}
+
+/// Why a whole, sealed record cannot be taken in. A later version may have written it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignRecord {
+    #[error("the record is of format {0}, which this version does not know")]
+    OtherFormat(u64),
+    #[error("the record says that its batch began with sequence {batch}, which cannot be")]
+    WrongBatch { batch: Sequence },
+    #[error("the record has not the fields of format 1")]
+    WrongFields,
+    #[error("this version cannot read the record's event: {0}")]
     WrongEvent(String),
 }
 
 /// The numbers at the start of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
+    pub format: u64,
     pub sequence: Sequence,
     pub batch: Sequence,
 }
@@ -69,31 +85,38 @@ pub fn encode(record: &Record, previous: ChainHash, out: &mut Vec<u8>) -> Head {
 
 /// Reads a line without its end of line, as the one that follows `head`.
 pub fn decode(line: &[u8], head: Head) -> Result<(Record, Head), LineError> {
-    let (header, rest) = parse_header(line)?;
+    let (header, rest) = parse_header(line).ok_or(LineError::NotARecord)?;
     let expected = head.sequence.next();
     if header.sequence != expected {
         return Err(LineError::WrongSequence { expected, found: header.sequence });
     }
-    let (body, seal) = line.split_at_checked(line.len() - SEAL_BYTES.min(line.len())).ok_or(LineError::NotARecord)?;
+    let rest = rest.split_last_chunk::<SEAL_BYTES>().map(|(rest, _)| rest).ok_or(LineError::NotARecord)?;
+    let (body, seal) = line.split_at(line.len() - SEAL_BYTES);
     let stated = parse_seal(seal).ok_or(LineError::NotARecord)?;
     let chain_hash = chain(head.chain_hash, body);
     if chain_hash != stated {
         return Err(LineError::WrongHash);
     }
-    // From here on the line is what some writer sealed; what is still wrong is no disk's fault.
-    if header.batch > header.sequence || header.batch == Sequence::ZERO {
-        return Err(LineError::WrongBatch { batch: header.batch });
+    let record = decode_sealed(header, rest)?;
+    Ok((record, Head { sequence: header.sequence, chain_hash }))
+}
+
+/// Reads the rest of a line whose hash is right, up to its seal.
+fn decode_sealed(header: Header, rest: &[u8]) -> Result<Record, ForeignRecord> {
+    let Header { format, sequence, batch } = header;
+    if format != FORMAT {
+        return Err(ForeignRecord::OtherFormat(format));
     }
-    let rest = &rest[..rest.len() - SEAL_BYTES];
-    let (recorded_at, event) = parse_rest(rest).ok_or(LineError::NotARecord)?;
+    if batch > sequence || batch == Sequence::ZERO {
+        return Err(ForeignRecord::WrongBatch { batch });
+    }
+    let (recorded_at, event) = parse_rest(rest).ok_or(ForeignRecord::WrongFields)?;
     let json = CompactJson::from_kept(event);
     let event = Event::from_kept(event).map_err(|problems| {
         let words: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.pointer, problem.detail)).collect();
-        LineError::WrongEvent(words.join("; "))
+        ForeignRecord::WrongEvent(words.join("; "))
     })?;
-    let record =
-        Record { sequence: header.sequence, batch: header.batch, recorded_at, event, digest: json.digest(), json };
-    Ok((record, Head { sequence: header.sequence, chain_hash }))
+    Ok(Record { sequence, batch, recorded_at, event, digest: json.digest(), json })
 }
 
 /// Whether some beginning of `bytes` is the whole record that follows `head`; its length.
@@ -101,7 +124,7 @@ pub fn decode(line: &[u8], head: Head) -> Result<(Record, Head), LineError> {
 /// Finds a record whose end of line was damaged. Only a true record passes: the hash covers what
 /// comes before it, which nobody outside can know.
 pub fn sealed_prefix(bytes: &[u8], head: Head) -> Option<usize> {
-    let (header, _) = parse_header(bytes).ok()?;
+    let (header, _) = parse_header(bytes)?;
     if header.sequence != head.sequence.next() {
         return None;
     }
@@ -120,7 +143,7 @@ pub fn sealed_prefix(bytes: &[u8], head: Head) -> Option<usize> {
 
 /// Reads the numbers at the start of a line; the rest of it is not looked at.
 pub fn peek_header(line: &[u8]) -> Option<Header> {
-    parse_header(line).ok().map(|(header, _)| header)
+    parse_header(line).map(|(header, _)| header)
 }
 
 fn chain(previous: ChainHash, body: &[u8]) -> ChainHash {
@@ -129,17 +152,13 @@ fn chain(previous: ChainHash, body: &[u8]) -> ChainHash {
     ChainHash::new(hasher.finalize().into())
 }
 
-fn parse_header(line: &[u8]) -> Result<(Header, &[u8]), LineError> {
-    let (format, rest) = number(line, b"{\"v\":").ok_or(LineError::NotARecord)?;
-    if format != 1 {
-        return Err(LineError::OtherFormat(format));
-    }
-    let (sequence, rest) = number(rest, b",\"seq\":").ok_or(LineError::NotARecord)?;
-    let (batch, rest) = number(rest, b",\"batch\":").ok_or(LineError::NotARecord)?;
-    if !rest.starts_with(b",\"recorded_at\":\"") {
-        return Err(LineError::NotARecord);
-    }
-    Ok((Header { sequence: Sequence::new(sequence), batch: Sequence::new(batch) }, rest))
+/// Reads the beginning that the lines of every format share.
+fn parse_header(line: &[u8]) -> Option<(Header, &[u8])> {
+    let (format, rest) = number(line, b"{\"v\":")?;
+    let (sequence, rest) = number(rest, b",\"seq\":")?;
+    let (batch, rest) = number(rest, b",\"batch\":")?;
+    let header = Header { format, sequence: Sequence::new(sequence), batch: Sequence::new(batch) };
+    rest.starts_with(b",\"recorded_at\":\"").then_some((header, rest))
 }
 
 /// Reads `label` and the decimal number after it.

@@ -74,6 +74,11 @@ pub enum RecoveryError<V> {
     )]
     LostHistory { damage: Damage, proof: String },
     #[error(
+        "the log holds a record that cannot be taken in: {0}. It is whole, so nothing is lost, and nothing was \
+         changed. A later version may have written it: start that one"
+    )]
+    Foreign(Damage),
+    #[error(
         "the log ends with sequence {end}, but {source_} proves that it went on to sequence {proven}. \
          Nothing was changed. Restore the missing segments, or read about lost history in \
          docs/log-format.md before you decide to go on without them"
@@ -112,6 +117,7 @@ pub fn recover<V>(
             }
             Err(HistoryError::Damaged(damage)) => match damage.extent.clone() {
                 Extent::LostHistory { proof } => return Err(RecoveryError::LostHistory { damage, proof }),
+                Extent::Foreign => return Err(RecoveryError::Foreign(damage)),
                 Extent::TornTail { bytes } => torn = Some((damage, bytes)),
             },
             Err(error) => return Err(RecoveryError::Unreadable(error)),

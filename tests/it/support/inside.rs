@@ -28,8 +28,13 @@ pub struct Inside {
 
 impl Inside {
     pub async fn start(folder: &Folder, adapters: Adapters) -> Self {
+        Self::start_with(folder, adapters, &[]).await
+    }
+
+    /// Starts with further flags.
+    pub async fn start_with(folder: &Folder, adapters: Adapters, flags: &[&str]) -> Self {
         let arguments = ["lockstream", "--data-dir", folder.path().to_str().unwrap(), "--addr", "127.0.0.1:0"];
-        let cli = Cli::try_parse_from(arguments).unwrap();
+        let cli = Cli::try_parse_from(arguments.iter().chain(flags)).unwrap();
         let listener = lifecycle::listen(cli.server.addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -56,8 +61,13 @@ impl Inside {
     }
 
     pub async fn stop(self) {
+        self.stopped().await.unwrap();
+    }
+
+    /// Asks for the stop and says how it ended.
+    pub async fn stopped(self) -> Result<(), ServeError> {
         self.stop.cancel();
-        self.ended().await.unwrap();
+        self.ended().await
     }
 }
 
@@ -129,6 +139,10 @@ impl LogControl {
 }
 
 impl EventLog for Controlled {
+    fn check(&mut self) -> Result<(), LogFailure> {
+        self.log.check()
+    }
+
     fn append(&mut self, batch: &[Record]) -> Result<Head, LogFailure> {
         self.control.appends.fetch_add(1, Ordering::SeqCst);
         let fault = *self.control.fault.lock().unwrap();

@@ -126,7 +126,7 @@ impl Server {
         });
         let started = tokio::task::spawn_blocking(move || starts.recv_timeout(PATIENCE)).await.unwrap();
         match started {
-            Ok(addr) => Ok(Self { addr, child, lines, reading: Some(reading), client: reqwest::Client::new() }),
+            Ok(addr) => Ok(Self { addr, child, lines, reading: Some(reading), client: patient_client() }),
             Err(error) => {
                 if error == RecvTimeoutError::Timeout {
                     child.kill().unwrap();
@@ -245,4 +245,9 @@ pub async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer>
     let response = request.send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Ok(Answer { status, headers, body: response.text().await? })
+}
+
+/// A client that gives up: a server that hangs fails its test and not the whole run.
+fn patient_client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(PATIENCE).build().unwrap()
 }

@@ -78,29 +78,34 @@ fn every_error_says_what_it_is() {
     assert_eq!(error(b"", before), LineError::NotARecord);
     assert_eq!(error(b"{\"v\":1,\"seq\":42}", before), LineError::NotARecord);
     assert_eq!(error(text.replace("\"seq\":42", "\"seq\":042").as_bytes(), before), LineError::NotARecord);
-    assert_eq!(error(text.replace("\"v\":1", "\"v\":2").as_bytes(), before), LineError::OtherFormat(2));
+    assert_eq!(error(text.replace("\"v\":1", "\"v\":2").as_bytes(), before), LineError::WrongHash);
     let (expected, found) = (Sequence::new(43), Sequence::new(42));
     assert_eq!(error(&good, after), LineError::WrongSequence { expected, found });
     assert_eq!(error(&good, Head { chain_hash: ChainHash::default(), ..before }), LineError::WrongHash);
     assert_eq!(error(text.replace("A1", "A2").as_bytes(), before), LineError::WrongHash);
     for batch in [0, 43] {
         let (line, before, _) = line(42, batch);
-        assert_eq!(error(&line, before), LineError::WrongBatch { batch: Sequence::new(batch) });
+        let foreign = ForeignRecord::WrongBatch { batch: Sequence::new(batch) };
+        assert_eq!(error(&line, before), LineError::Foreign(foreign));
     }
 }
 
 #[test]
-fn what_is_sealed_but_no_record_is_refused_all_the_same() {
+fn what_is_sealed_but_unknown_to_this_version_is_told_from_damage() {
     let before = head(41);
     let start = r#"{"v":1,"seq":42,"batch":42,"recorded_at":""#;
-    let no_event = format!(r#"{start}2026-11-21T08:00:00.000100Z","evt":{EVENT}"#);
-    assert_eq!(error(&seal(before, &no_event), before), LineError::NotARecord);
-    let other_time = format!(r#"{start}2026-11-21T08:00:00.0001+00:00","event":{EVENT}"#);
-    assert_eq!(error(&seal(before, &other_time), before), LineError::NotARecord);
-    let short = format!("{start}2026");
-    assert_eq!(error(&seal(before, &short), before), LineError::NotARecord);
-    let unknown = format!(r#"{start}2026-11-21T08:00:00.000100Z","event":{}"#, EVENT.replace("Registered", "Gone"));
-    let LineError::WrongEvent(why) = error(&seal(before, &unknown), before) else { panic!("another error") };
+    let foreign = |body: &str| match error(&seal(before, body), before) {
+        LineError::Foreign(foreign) => foreign,
+        error => panic!("{error}"),
+    };
+    let event = format!(r#"2026-11-21T08:00:00.000100Z","event":{EVENT}"#);
+    let format_2 = format!("{start}{event}").replace("\"v\":1", "\"v\":2");
+    assert_eq!(foreign(&format_2), ForeignRecord::OtherFormat(2));
+    for fields in [&event.replace("event\":", "evt\":"), &event.replace(".000100Z", ".0001+00:00"), "2026"] {
+        assert_eq!(foreign(&format!("{start}{fields}")), ForeignRecord::WrongFields);
+    }
+    let unknown = foreign(&format!("{start}{}", event.replace("Registered", "Gone")));
+    let ForeignRecord::WrongEvent(why) = unknown else { panic!("{unknown}") };
     assert!(why.contains("/type"), "{why}");
 }
 
@@ -121,7 +126,7 @@ fn a_sealed_record_is_recognised_without_its_end_of_line() {
 #[test]
 fn a_header_is_read_from_the_start_of_a_line_alone() {
     let (line, ..) = line(42, 40);
-    let header = Header { sequence: Sequence::new(42), batch: Sequence::new(40) };
+    let header = Header { format: 1, sequence: Sequence::new(42), batch: Sequence::new(40) };
     assert_eq!(peek_header(&line[..60]), Some(header));
     assert_eq!(peek_header(&line[1..]), None);
     assert_eq!(peek_header(b"{\"v\":1,\"seq\":42,\"batch\":40"), None);
