@@ -26,7 +26,8 @@ use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
 use crate::infrastructure::event_log::recovery::{
     self, DurabilityProof, ProofSource, ReadBytes, Recovered, RecoveryError,
 };
-use crate::infrastructure::sql::sqlite::{SqliteQueries, SqliteReplacement, SqliteStore};
+use crate::infrastructure::sql::sqlite::{SqliteQueries, SqliteStore};
+use crate::infrastructure::sql::sqlite_file::SqliteReplacement;
 use crate::web::{self, App, WebLimits};
 
 /// Why the service cannot start.
