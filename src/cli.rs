@@ -1,6 +1,9 @@
 //! The command line: commands, their help, and how settings errors read.
 
+use std::any::TypeId;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{env, fs};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -75,12 +78,35 @@ pub enum Command {
     Health,
 }
 
+/// Lets a file fill in what the environment leaves out. A missing one is normal; a broken one must
+/// not be half-read. What stands in it is never repeated: it may be a secret.
+pub fn read_env_file(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match dotenvy::from_path(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.not_found() => Ok(()),
+        Err(dotenvy::Error::LineParse(content, _)) => {
+            // The parser knows the content only; a value in quotes may go over several lines.
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let first = content.lines().next().unwrap_or_default();
+            let number = text.lines().position(|line| line.contains(first)).filter(|_| !first.is_empty());
+            let place = number.map_or_else(|| "a line".to_owned(), |before| format!("line {}", before + 1));
+            Err(format!("{place} of the file {shown} is not NAME=value (a value with spaces needs quotes)"))
+        }
+        Err(error) => Err(format!("the file {shown} cannot be read: {error}")),
+    }
+}
+
 /// Reads the command line and environment. On a wrong setting, prints one line that names the
 /// variable, and says how to end.
 pub fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             eprintln!("error: {}", one_line(&error));
+            ExitCode::from(exit::USAGE)
+        }
+        ErrorKind::InvalidUtf8 => {
+            eprintln!("error: {}", not_utf8());
             ExitCode::from(exit::USAGE)
         }
         _ => {
@@ -90,6 +116,18 @@ pub fn parse() -> Result<Cli, ExitCode> {
             ExitCode::from(code)
         }
     })
+}
+
+/// One line for a value that is no text. The parser does not say which one it was.
+fn not_utf8() -> String {
+    let command = Cli::command();
+    let is_path = |argument: &clap::Arg| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+    let mut texts = command.get_arguments().filter(|argument| !is_path(argument));
+    let wrong = texts.find_map(|argument| {
+        let name = argument.get_env()?;
+        env::var_os(name)?.to_str().is_none().then(|| name.to_string_lossy().into_owned())
+    });
+    format!("{} is not valid UTF-8", wrong.as_deref().unwrap_or("an argument"))
 }
 
 /// One line for a wrong value: the variable, the flag, the value and why.

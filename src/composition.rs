@@ -23,22 +23,19 @@ use crate::infrastructure::clock::SystemClock;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError, FolderLock};
 use crate::infrastructure::event_log::FileEventLog;
 use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
-use crate::infrastructure::event_log::recovery::{self, DurabilityProof, ReadBytes, Recovered, RecoveryError};
-use crate::infrastructure::sql::sqlite::{SqliteQueries, SqliteReplacement, SqliteStore};
+use crate::infrastructure::event_log::recovery::{
+    self, DurabilityProof, ProofSource, ReadBytes, Recovered, RecoveryError,
+};
+use crate::infrastructure::sql::sqlite::{SqliteQueries, SqliteStore};
+use crate::infrastructure::sql::sqlite_file::SqliteReplacement;
 use crate::web::{self, App, WebLimits};
-
-/// How messages name what the projection knows about the log.
-const CHECKPOINT: &str = "the projection's checkpoint";
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
-    #[error(
-        "{source} ({}). Check that the file can be written; if it is damaged, `lockstream rebuild` makes it anew: it \
-         holds nothing that the log does not", path.display()
-    )]
+    #[error("{source} ({}). {}", path.display(), database_remedy(path))]
     Database { path: PathBuf, source: StoreError },
     #[error("the database cannot be replaced: {source} ({})", path.display())]
     Replacement { path: PathBuf, source: std::io::Error },
@@ -120,7 +117,7 @@ pub async fn start(
     let store = SqliteStore::open(&storage.database(), read_connections).await.map_err(database)?;
     let checkpoint = store.checkpoint().await.map_err(database)?;
 
-    let seen = DurabilityProof { source: CHECKPOINT.into(), head: checkpoint };
+    let seen = DurabilityProof { source: ProofSource::Checkpoint, head: checkpoint };
     let opened = open_log(&folder, &[seen], limits, checkpoint, log_progress(stop))?;
     let mut log = (adapters.log)(Box::new(opened.log));
     let durable = Durable::recovered(log.as_mut(), opened.head)?;
@@ -191,7 +188,7 @@ fn open_log(
 ) -> Result<Opened, StartError> {
     let mut proofs = proofs.to_vec();
     if let Some(head) = folder.clean_stop()? {
-        proofs.push(DurabilityProof { source: "the mark of the last clean stop".into(), head });
+        proofs.push(DurabilityProof { source: ProofSource::CleanStop, head });
     }
     let (mut world, mut touched) = (World::default(), Touched::default());
     let mut last_recorded_at = None;
@@ -217,6 +214,21 @@ fn open_log(
     }
     let Recovered { log, head, .. } = recovered;
     Ok(Opened { log, head, world, touched, last_recorded_at })
+}
+
+/// What to do about a database that cannot be used.
+fn database_remedy(path: &Path) -> String {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            format!(
+                "There is no folder {}: is DATABASE_URL right? The file is made where it is missing, its folder is not",
+                folder.display()
+            )
+        }
+        _ => "Check that the file can be written; if it is damaged, `lockstream rebuild` makes it anew: it holds \
+              nothing that the log does not"
+            .to_owned(),
+    }
 }
 
 /// What `lockstream rebuild` did.
@@ -260,6 +272,7 @@ pub async fn rebuild(
     let database = |source| StartError::Database { path: replacement.path().to_owned(), source };
     let store = SqliteStore::open(replacement.path(), 1).await.map_err(database)?;
     store.apply(&rows, opened.head).await.map_err(database)?;
+    store.settle().await.map_err(database)?;
     store.close().await;
     replacement.take_place().map_err(replaced)?;
     Ok(RebuildReport {
@@ -274,10 +287,8 @@ pub async fn rebuild(
 /// What the database that a rebuild replaces proves about the log, as far as it can still be read.
 /// Without it, damage to records that were acknowledged could pass for a torn batch and be cut off.
 async fn old_checkpoint(database: &Path) -> Option<DurabilityProof> {
-    let store = SqliteStore::open_read_only(database).await.ok()?;
-    let checkpoint = store.checkpoint().await;
-    store.close().await;
-    Some(DurabilityProof { source: CHECKPOINT.into(), head: checkpoint.ok()? })
+    let head = SqliteStore::checkpoint_of(database).await.ok()?;
+    Some(DurabilityProof { source: ProofSource::Checkpoint, head })
 }
 
 /// Why a verification could not be carried out; findings are no errors.
@@ -304,12 +315,12 @@ pub async fn verify(storage: &StorageSettings, on_read: impl Fn(ReadBytes)) -> R
     // The projection first: the log that is read after it is never behind it.
     let database = storage.database();
     if database.exists() {
-        let store = SqliteStore::open_read_only(&database).await?;
-        verification.expect_projection(store.contents().await?);
-        store.close().await;
+        verification.expect_projection(SqliteStore::contents_of(&database).await?);
     }
-    if let Some(mark) = folder.clean_stop()? {
-        verification.expect_head(mark);
+    match folder.clean_stop() {
+        Ok(mark) => mark.into_iter().for_each(|head| verification.expect_head(head)),
+        Err(unusable @ DataFolderError::BadMark { .. }) => verification.unreadable_mark(unusable.to_string()),
+        Err(unreadable) => return Err(unreadable.into()),
     }
     let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?;
     while let Some(item) = history.next() {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,11 +18,8 @@ use lockstream::lifecycle;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A broken .env must not be half-read; a missing one is normal.
-    if let Err(error) = dotenvy::from_path(".env")
-        && !error.not_found()
-    {
-        eprintln!("error: the file .env cannot be read: {error}");
+    if let Err(reason) = cli::read_env_file(Path::new(".env")) {
+        eprintln!("error: {reason}");
         return ExitCode::from(exit::USAGE);
     }
     let cli = match cli::parse() {

@@ -67,6 +67,11 @@ impl Verification {
         self.expected_head = Some(head);
     }
 
+    /// There is a mark of a clean stop, but what it says is unknown.
+    pub fn unreadable_mark(&mut self, detail: String) {
+        self.find("unreadable-mark", detail);
+    }
+
     /// Takes the next record, whose chain the reader has proven.
     pub fn take(&mut self, record: &Record, head: Head) {
         self.head = head;
@@ -112,7 +117,8 @@ impl Verification {
 
     pub fn finish(mut self) -> Report {
         let proven = self.proven_sequence();
-        if self.head.sequence < proven && self.findings.is_empty() {
+        let said = self.findings.iter().any(|finding| finding.code == "lost-history");
+        if self.head.sequence < proven && !said {
             let detail = format!(
                 "the log ends with sequence {}, but it is known to have gone on to {proven}",
                 self.head.sequence

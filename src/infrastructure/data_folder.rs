@@ -14,6 +14,7 @@ use crate::infrastructure::event_log::segments::sync_folder;
 
 const LOCK_FILE: &str = "lockstream.lock";
 const CLEAN_STOP_FILE: &str = "clean-stop.json";
+const MARK_VERSION: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
@@ -24,7 +25,11 @@ pub enum DataFolderError {
          another folder with LOCKSTREAM_DATA_DIR", .0.display()
     )]
     InUse(PathBuf),
-    #[error("the mark of the last clean stop cannot be understood: {reason} ({})", path.display())]
+    #[error(
+        "the mark of the last clean stop cannot be understood: {reason} ({}). It is only a proof that the log went \
+         so far: run `lockstream verify`, and when the head that it names is the one you expect, move this file away",
+        path.display()
+    )]
     BadMark { path: PathBuf, reason: String },
 }
 
@@ -64,11 +69,13 @@ impl DataFolder {
     /// Creates what is missing and takes the folder for this process.
     pub fn lock(&self) -> Result<FolderLock, DataFolderError> {
         let log = self.log();
+        let missing: Vec<_> = log.ancestors().take_while(|folder| !folder.exists()).collect();
         fs::create_dir_all(&log).map_err(|source| failed("the data folder cannot be created", &self.root, source))?;
-        // The names of new folders have to survive a crash like what is in them.
-        for folder in [&log, &self.root].into_iter().filter_map(|path| path.parent()) {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            sync_folder(folder).map_err(|source| failed("the data folder cannot be synced", folder, source))?;
+        // The names of new folders have to survive a crash like what is in them. Folders that were
+        // there may lie where this user cannot read, and need no sync.
+        for parent in missing.into_iter().filter_map(Path::parent) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            sync_folder(parent).map_err(|source| failed("the data folder cannot be synced", parent, source))?;
         }
         let path = self.root.join(LOCK_FILE);
         let file = File::options()
@@ -87,13 +94,18 @@ impl DataFolder {
     /// The head at the last clean stop; `None` when there was none yet.
     pub fn clean_stop(&self) -> Result<Option<Head>, DataFolderError> {
         let path = self.root.join(CLEAN_STOP_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(failed("the mark of the last clean stop cannot be read", &path, source)),
         };
         let bad = |reason: String| DataFolderError::BadMark { path: path.clone(), reason };
-        let mark: CleanStop = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        let not_json = |error: serde_json::Error| bad(error.to_string());
+        let Version { v } = serde_json::from_slice(&text).map_err(not_json)?;
+        if v != MARK_VERSION {
+            return Err(bad(format!("its version is {v}, and this lockstream knows {MARK_VERSION} only")));
+        }
+        let mark: CleanStop = serde_json::from_slice(&text).map_err(not_json)?;
         let chain_hash = ChainHash::parse(&mark.hash).ok_or_else(|| bad("the hash has not 64 hex digits".into()))?;
         Ok(Some(Head { sequence: Sequence::new(mark.seq), chain_hash }))
     }
@@ -102,11 +114,17 @@ impl DataFolder {
     /// ever, so nothing has to take it back.
     pub fn mark_clean_stop(&self, head: Head) -> Result<(), DataFolderError> {
         let path = self.root.join(CLEAN_STOP_FILE);
-        let mark = CleanStop { v: 1, seq: head.sequence.get(), hash: head.chain_hash.to_string() };
+        let mark = CleanStop { v: MARK_VERSION, seq: head.sequence.get(), hash: head.chain_hash.to_string() };
         let text = serde_json::to_string(&mark).expect("numbers and text have a JSON form");
         replace(&path, text.as_bytes())
             .map_err(|source| failed("the mark of a clean stop cannot be written", &path, source))
     }
+}
+
+/// What a mark of any version has.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,11 +168,27 @@ mod tests {
     fn a_mark_that_cannot_be_understood_is_named() {
         let root = tempfile::tempdir().unwrap();
         let folder = DataFolder::new(root.path());
-        for text in ["", "{}", r#"{"v":1,"seq":-1,"hash":"00"}"#, r#"{"v":1,"seq":1,"hash":"00"}"#] {
+        let texts = [&b""[..], b"\xff", b"{}", br#"{"v":1,"seq":-1,"hash":"00"}"#, br#"{"v":1,"seq":1,"hash":"00"}"#];
+        for text in texts {
             fs::write(root.path().join(CLEAN_STOP_FILE), text).unwrap();
             let error = folder.clean_stop().unwrap_err();
-            assert!(matches!(error, DataFolderError::BadMark { .. }), "{text}: {error}");
+            assert!(matches!(error, DataFolderError::BadMark { .. }), "{text:?}: {error}");
             assert!(error.to_string().contains(CLEAN_STOP_FILE), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mark_of_another_version_is_refused_as_such() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::new(root.path());
+        let head = Head { sequence: Sequence::new(3), chain_hash: ChainHash::new([9; 32]) };
+        folder.mark_clean_stop(head).unwrap();
+        let path = root.path().join(CLEAN_STOP_FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        for text in [text.replace(r#""v":1"#, r#""v":2"#), r#"{"v":2,"heads":[]}"#.to_owned()] {
+            fs::write(&path, text).unwrap();
+            let error = folder.clean_stop().unwrap_err().to_string();
+            assert!(error.contains("its version is 2") && error.contains("move this file away"), "{error}");
         }
     }
 

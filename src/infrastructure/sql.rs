@@ -2,6 +2,7 @@
 
 pub mod lookups;
 pub mod sqlite;
+pub mod sqlite_file;
 
 use std::error::Error;
 

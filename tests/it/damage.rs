@@ -4,7 +4,7 @@
 use std::fs;
 
 use lockstream::infrastructure::event_log::history::{Extent, HistoryError};
-use lockstream::infrastructure::event_log::recovery::{DurabilityProof, RecoveryError};
+use lockstream::infrastructure::event_log::recovery::{DurabilityProof, ProofSource, RecoveryError};
 use serde_json::{Value, json};
 
 use crate::support::events::{event, fault, registered, reserved};
@@ -77,14 +77,14 @@ async fn a_server_starts_on_a_torn_batch_and_gives_the_cut_sequences_anew() {
 
 #[test]
 fn a_damaged_last_batch_that_something_proves_durable_refuses_the_start() {
-    for (source, proven) in [("the mark of the last clean stop", 6), ("the projection's checkpoint", 4)] {
+    for (source, proven) in [(ProofSource::CleanStop, 6), (ProofSource::Checkpoint, 4)] {
         let folder = Folder::new();
         logs::write(&folder.log(), &three_batches());
         let proof_of = |sequence: usize| {
             let part = Folder::new();
             let events: Vec<_> = three_batches().concat();
             let head = *logs::write(&part.log(), &[events[..sequence].to_vec()]).last().unwrap();
-            DurabilityProof { source: source.into(), head }
+            DurabilityProof { source, head }
         };
         let whole = folder.log_bytes();
         fs::write(&folder.segments()[0], &whole[..last_batch_start(&whole) + 10]).unwrap();
@@ -94,7 +94,7 @@ fn a_damaged_last_batch_that_something_proves_durable_refuses_the_start() {
 
         assert!(matches!(refusal, RecoveryError::LostHistory { .. }), "{refusal}");
         let text = refusal.to_string();
-        assert!(text.contains(source) && text.contains(&format!("sequence {proven}")), "{text}");
+        assert!(text.contains(&source.to_string()) && text.contains(&format!("sequence {proven}")), "{text}");
         assert_eq!(logs::files(&folder.log()), before, "nothing was changed");
         logs::recover(&folder.log(), &[]).expect("without the proof it would be a torn batch");
     }

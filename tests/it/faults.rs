@@ -134,6 +134,26 @@ async fn a_disk_that_runs_full_ends_the_process_and_the_next_start_has_every_pro
 }
 
 #[tokio::test]
+async fn a_full_disk_keeps_no_half_copy_of_a_torn_end() {
+    let folder = Folder::new();
+    let mut large = registered("L", "A1");
+    large["photo"] = "x".repeat(1 << 20).into();
+    crate::support::logs::write(&folder.log(), &[vec![large]]);
+    let whole = folder.log_bytes();
+    std::fs::write(&folder.segments()[0], &whole[..whole.len() - 1]).unwrap();
+    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    command.args(["-c", r#"trap "" XFSZ; ulimit -f 1024; exec "$0""#, BINARY]);
+    let lines = Server::spawn(command).await.err().expect("it refuses to start");
+    let last = lines.last().unwrap();
+    assert!(last.contains("the torn end of the log cannot be cut off: File too large"), "{last}");
+    assert_eq!(folder.log_bytes(), whole[..whole.len() - 1], "nothing was cut");
+    assert!(crate::support::logs::torn(&folder.log()).is_empty(), "nor is half of it kept");
+
+    Server::start(&folder).await;
+    assert_eq!(crate::support::logs::torn(&folder.log()), [&whole[..whole.len() - 1]]);
+}
+
+#[tokio::test]
 async fn a_sync_that_fails_at_the_start_ends_it_before_anyone_is_served() {
     let folder = Folder::new();
     let control = LogControl::new();

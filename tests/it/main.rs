@@ -9,6 +9,7 @@ mod concurrency;
 mod contract;
 mod crash;
 mod damage;
+mod database;
 mod documents;
 mod faults;
 mod folder;

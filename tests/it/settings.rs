@@ -1,7 +1,9 @@
 //! Settings and help: a wrong value is one line that names the variable, before anything starts.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use clap::CommandFactory;
 use lockstream::cli::Cli;
@@ -92,11 +94,41 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     assert!(ended.stderr.starts_with("error: LOCKSTREAM_MAX_BODY_BYTES "), "{ended:?}");
     let ended = with(&folder, &[("LOCKSTREAM_MAX_BODY_BYTES", "2048")], &["verify"]);
     assert_eq!(ended.code, Some(1), "the environment wins: {ended:?}");
+}
 
-    fs::write(folder.path().join(".env"), "this is no setting\n").unwrap();
-    let ended = with(&folder, &[], &[]);
-    assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
-    assert!(ended.stderr.contains(".env"), "{ended:?}");
+#[test]
+fn a_broken_env_file_is_one_line_that_tells_no_secret() {
+    let folder = Folder::new();
+    for (content, place) in [
+        (&b"# A comment\n\nRUST_LOG=info\nTOKEN hunter2\n"[..], "line 4 of the file .env"),
+        (b"TOKEN=hunter2 and more\n", "line 1 of the file .env"),
+        (b"RUST_LOG=info\nTOKEN='hunter2\nhunter2\n", "line 2 of the file .env"),
+        (b"TOKEN=${hunter2\n", "the file .env"),
+        (b"TOKEN=hunter2\xff\n", "the file .env cannot be read"),
+    ] {
+        fs::write(folder.path().join(".env"), content).unwrap();
+        let ended = with(&folder, &[], &[]);
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
+        assert!(ended.stderr.contains(place) && !ended.stderr.contains("hunter2"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_no_text_is_named() {
+    let folder = Folder::new();
+    for name in ["LOCKSTREAM_ADDR", "DATABASE_URL", "LOCKSTREAM_LOG_FORMAT", "LOCKSTREAM_MAX_BODY_BYTES"] {
+        let mut command = lockstream(folder.path());
+        // A path need not be text.
+        command.env("LOCKSTREAM_DATA_DIR", folder.path().join(OsStr::from_bytes(b"caf\xe9")));
+        command.env(name, OsStr::from_bytes(b"\xff"));
+        let ended = run(command);
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
+        assert!(ended.stderr.starts_with(&format!("error: {name} ")), "{ended:?}");
+    }
+    let mut command = lockstream(folder.path());
+    command.arg("--addr").arg(OsStr::from_bytes(b"\xff"));
+    let ended = run(command);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(2), "error: an argument is not valid UTF-8\n"));
 }
 
 #[test]

@@ -17,9 +17,27 @@ use crate::infrastructure::event_log::{FileEventLog, segments};
 /// Something outside the log that proves that it was durable up to a head.
 #[derive(Debug, Clone)]
 pub struct DurabilityProof {
-    /// What it is, for messages: "the mark of the last clean stop".
-    pub source: String,
+    pub source: ProofSource,
     pub head: Head,
+}
+
+/// Where a proof comes from, as messages name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofSource {
+    #[error("the mark of the last clean stop")]
+    CleanStop,
+    #[error("the projection's checkpoint")]
+    Checkpoint,
+}
+
+impl ProofSource {
+    /// What to do about a proof that belongs to another log.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::CleanStop => "move clean-stop.json out of the data folder and start again",
+            Self::Checkpoint => "`lockstream rebuild` makes the projection anew from it",
+        }
+    }
 }
 
 /// The opened log and what was found.
@@ -65,13 +83,12 @@ pub enum RecoveryError<V> {
          Nothing was changed. Restore the missing segments, or read about lost history in \
          docs/log-format.md before you decide to go on without them"
     )]
-    Shortened { end: Sequence, source_: String, proven: Sequence },
+    Shortened { end: Sequence, source_: ProofSource, proven: Sequence },
     #[error(
         "{source_} names another history: the hash of sequence {sequence} differs. Either it belongs to \
-         another log, or the log was altered. Nothing was changed. If the log is the right one, \
-         `lockstream rebuild` makes the projection anew from it"
+         another log, or the log was altered. Nothing was changed. If the log is the right one, {}", source_.remedy()
     )]
-    OtherHistory { source_: String, sequence: Sequence },
+    OtherHistory { source_: ProofSource, sequence: Sequence },
     #[error("sequence {sequence} cannot be taken in: {error}")]
     Visitor { sequence: Sequence, error: V },
     #[error(transparent)]
@@ -108,7 +125,7 @@ pub fn recover<V>(
     }
     let head = history.head();
     if let Some(proof) = proofs.iter().find(|proof| proof.head.sequence > head.sequence) {
-        let (source_, proven) = (proof.source.clone(), proof.head.sequence);
+        let (source_, proven) = (proof.source, proof.head.sequence);
         return Err(match torn {
             Some((damage, _)) => {
                 let proof = format!("{source_}, which stands at sequence {proven}");
@@ -136,9 +153,10 @@ pub fn recover<V>(
 fn check_history<V>(proofs: &[DurabilityProof], head: Head) -> Result<(), RecoveryError<V>> {
     let differs =
         |proof: &&DurabilityProof| proof.head.sequence == head.sequence && proof.head.chain_hash != head.chain_hash;
-    proofs.iter().find(differs).map_or(Ok(()), |proof| {
-        Err(RecoveryError::OtherHistory { source_: proof.source.clone(), sequence: head.sequence })
-    })
+    proofs
+        .iter()
+        .find(differs)
+        .map_or(Ok(()), |proof| Err(RecoveryError::OtherHistory { source_: proof.source, sequence: head.sequence }))
 }
 
 fn first_segment<V>(folder: &Path) -> Result<PathBuf, RecoveryError<V>> {
@@ -178,16 +196,30 @@ fn keep_copy(place: &Place) -> io::Result<PathBuf> {
         let path = place.segment.with_extension(format!("jsonl.torn-{}-{number}", place.offset_bytes));
         match File::options().write(true).create_new(true).open(&path) {
             Ok(mut copy) => {
-                copy.write_all(&tail)?;
-                copy.sync_all()?;
-                segments::sync_folder(path.parent().expect("a segment lies in a folder"))?;
+                if let Err(error) = copy.write_all(&tail).and_then(|()| sync_copy(&copy, &path)) {
+                    // Half a copy helps nobody, and a full disk has better use for the room. That
+                    // the copy failed is what counts, whether this works or not.
+                    let _ = fs::remove_file(&path);
+                    return Err(error);
+                }
                 return Ok(path);
             }
-            // Left by a crash right after the copy was made: it is this very copy.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::read(&path)? == tail => return Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Left by a crash right after the copy was made: it is this very copy, and may have
+                // lived in memory only.
+                if fs::read(&path)? == tail {
+                    sync_copy(&File::open(&path)?, &path)?;
+                    return Ok(path);
+                }
+            }
             Err(error) => return Err(error),
         }
     }
     unreachable!("the numbers do not run out")
+}
+
+/// Makes a copy and its name survive a crash.
+fn sync_copy(copy: &File, path: &Path) -> io::Result<()> {
+    copy.sync_all()?;
+    segments::sync_folder(path.parent().expect("a segment lies in a folder"))
 }

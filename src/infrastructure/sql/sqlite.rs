@@ -1,23 +1,24 @@
 //! The projection in SQLite: one connection that writes, a few that read beside it (WAL).
 
-use std::fs;
 use std::hash::Hash;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
+use sqlx::{Connection, Row};
 
 use crate::application::ports::{LockerRepository, Projection, ReservationRepository, StoreError};
 use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
 use crate::domain::record::Head;
 use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
 use crate::infrastructure::sql::lookups::Lookups;
+use crate::infrastructure::sql::sqlite_file::rest;
 use crate::infrastructure::sql::{
     RowParameters, failed, json_rows, read_checkpoint, read_compartment, read_locker, read_reservation,
 };
@@ -56,38 +57,73 @@ impl SqliteStore {
         Ok(Self { writer, readers })
     }
 
-    /// Opens an existing file for reading alone, beside the process that writes it.
-    pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+    /// Opens an existing file for reading alone, also beside the process that writes it. A file at
+    /// rest is read without a lock and without companions, so nothing is written near it.
+    async fn open_read_only(path: &Path, at_rest: bool) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
-        let readers = pool(1).connect_with(options).await.map_err(failed("could not be opened"))?;
+        let readers = pool(1).connect_with(options.immutable(at_rest)).await.map_err(failed("could not be opened"))?;
         Ok(Self { writer: readers.clone(), readers })
     }
 
-    /// Closes the file, with all that was written moved into it.
+    /// What an existing file holds, without changing anything beside it where that can be helped.
+    ///
+    /// Every process that has the file open keeps its write-ahead log beside it, be it empty, from
+    /// its first look into the file on; the last one to close it in order takes that away. So a
+    /// file without one is at rest. Whether it stayed so is asked again afterwards.
+    pub async fn contents_of(path: &Path) -> Result<(Head, Rows), StoreError> {
+        if let Some(before) = rest(path) {
+            let contents = Self::contents_once(path, true).await;
+            if rest(path) == Some(before) {
+                return contents;
+            }
+        }
+        Self::contents_once(path, false).await
+    }
+
+    async fn contents_once(path: &Path, at_rest: bool) -> Result<(Head, Rows), StoreError> {
+        let store = Self::open_read_only(path, at_rest).await?;
+        let contents = store.contents().await;
+        store.close().await;
+        contents
+    }
+
+    /// The checkpoint of an existing file that no process has open.
+    pub async fn checkpoint_of(path: &Path) -> Result<Head, StoreError> {
+        let store = Self::open_read_only(path, rest(path).is_some()).await?;
+        let checkpoint = store.checkpoint().await;
+        store.close().await;
+        checkpoint
+    }
+
+    /// Moves all that was written into the file itself. Closing does so too, but tells nobody when
+    /// it could not.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        let settled = async {
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await?;
+            let [busy, frames, moved]: [i64; 3] = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
+            Ok(busy == 0 && frames == moved)
+        };
+        if settled.await.map_err(failed("could not be moved into its file"))? {
+            return Ok(());
+        }
+        Err(StoreError::new("could not be moved into its file", "another process is reading it"))
+    }
+
+    /// Closes the file.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
 
     async fn apply_rows(&self, rows: &Rows, head: Head) -> Result<(), sqlx::Error> {
-        let parameters = RowParameters::of(rows);
-        let sequence = i64::try_from(head.sequence.get()).expect("a log never reaches 2^63 records");
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for (statement, chunks) in [
-            (UPSERT_LOCKERS, parameters.lockers),
-            (UPSERT_COMPARTMENTS, parameters.compartments),
-            (UPSERT_RESERVATIONS, parameters.reservations),
-        ] {
-            for rows in chunks {
-                sqlx::query(statement).bind(rows).execute(&mut *transaction).await?;
-            }
+        let mut connection = self.writer.acquire().await?;
+        let written = write_rows(&mut connection, rows, head).await;
+        if written.is_err() {
+            // SQLite may have rolled back by itself, and what the connection believes about its
+            // transaction is then wrong for good. The pool opens another one.
+            connection.close_on_drop();
         }
-        sqlx::query(UPSERT_CHECKPOINT)
-            .bind(sequence)
-            .bind(head.chain_hash.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await
+        written
     }
 
     async fn read_all(&self) -> Result<(Head, Rows), sqlx::Error> {
@@ -106,54 +142,22 @@ impl SqliteStore {
     }
 }
 
-/// A new database file that will take the place of an old one.
-#[derive(Debug)]
-pub struct SqliteReplacement {
-    old: PathBuf,
-    new: PathBuf,
-}
-
-impl SqliteReplacement {
-    /// Names a fresh file beside the old one; what an interrupted attempt left there is removed.
-    pub fn beside(old: &Path) -> io::Result<Self> {
-        let new = with_suffix(old, ".new");
-        for leftover in family(&new) {
-            remove_if_present(&leftover)?;
+/// Writes rows and the checkpoint in one transaction.
+async fn write_rows(connection: &mut SqliteConnection, rows: &Rows, head: Head) -> Result<(), sqlx::Error> {
+    let parameters = RowParameters::of(rows);
+    let sequence = i64::try_from(head.sequence.get()).expect("a log never reaches 2^63 records");
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (statement, chunks) in [
+        (UPSERT_LOCKERS, parameters.lockers),
+        (UPSERT_COMPARTMENTS, parameters.compartments),
+        (UPSERT_RESERVATIONS, parameters.reservations),
+    ] {
+        for rows in chunks {
+            sqlx::query(statement).bind(rows).execute(&mut *transaction).await?;
         }
-        Ok(Self { old: old.to_owned(), new })
     }
-
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.new
-    }
-
-    /// Replaces the old file in one step. Both have to be closed.
-    pub fn take_place(self) -> io::Result<()> {
-        // First the old file's companions: beside the new one they would be taken for its own.
-        for companion in family(&self.old).into_iter().skip(1) {
-            remove_if_present(&companion)?;
-        }
-        fs::rename(&self.new, &self.old)
-    }
-}
-
-/// A database file and its companions, the write-ahead log and its index.
-fn family(file: &Path) -> [PathBuf; 3] {
-    [file.to_owned(), with_suffix(file, "-wal"), with_suffix(file, "-shm")]
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}
-
-fn remove_if_present(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    sqlx::query(UPSERT_CHECKPOINT).bind(sequence).bind(head.chain_hash.to_string()).execute(&mut *transaction).await?;
+    transaction.commit().await
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {

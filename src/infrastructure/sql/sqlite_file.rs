@@ -1,0 +1,166 @@
+//! The SQLite file as a file: its companions, whether a process has it open, and how a new one
+//! takes its place. What is in it is the store's business.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A new database file that will take the place of an old one.
+#[derive(Debug)]
+pub struct SqliteReplacement {
+    old: PathBuf,
+    new: PathBuf,
+}
+
+impl SqliteReplacement {
+    /// Names a fresh file beside the old one; what an interrupted attempt left there is removed.
+    pub fn beside(old: &Path) -> io::Result<Self> {
+        let new = with_suffix(old, ".new");
+        for leftover in family(&new) {
+            remove_if_present(&leftover)?;
+        }
+        Ok(Self { old: old.to_owned(), new })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.new
+    }
+
+    /// Puts the new file in the old one's place. Both have to be closed.
+    ///
+    /// Each step is on disk before the next: a crash in between leaves no database, which the next
+    /// start makes anew, and never one file with the companions of the other.
+    pub fn take_place(self) -> io::Result<()> {
+        let [new, unsettled, _] = family(&self.new);
+        if fs::metadata(&unsettled).is_ok_and(|wal| wal.len() > 0) {
+            let message = format!("the new one is not whole: {} is not empty", unsettled.display());
+            return Err(io::Error::other(message));
+        }
+        let folder = File::open(folder_of(&self.old))?;
+        let [old, wal, index] = family(&self.old);
+        remove_if_present(&old)?;
+        folder.sync_all()?;
+        remove_if_present(&wal)?;
+        remove_if_present(&index)?;
+        folder.sync_all()?;
+        fs::rename(new, old)?;
+        folder.sync_all()
+    }
+}
+
+/// A database file and its companions, the write-ahead log and its index.
+fn family(file: &Path) -> [PathBuf; 3] {
+    [file.to_owned(), with_suffix(file, "-wal"), with_suffix(file, "-shm")]
+}
+
+/// The folder that a file lies in.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// How to recognise a file again that no process has open; `None` for one that a process has, or
+/// had when it was killed.
+pub(super) fn rest(file: &Path) -> Option<(u64, SystemTime)> {
+    let [file, wal, _] = family(file);
+    if fs::exists(wal).unwrap_or(true) {
+        return None;
+    }
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::*;
+    use crate::application::ports::Projection;
+    use crate::domain::ids::Sequence;
+    use crate::domain::record::Head;
+    use crate::domain::rows::Rows;
+    use crate::infrastructure::sql::sqlite::SqliteStore;
+
+    /// A file with a name that no URL could hold as it is.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("50% of ?mode=ro#1.db");
+        (folder, file)
+    }
+
+    fn names(folder: &tempfile::TempDir) -> Vec<String> {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_new_file_takes_the_place_of_the_old_one_and_of_its_companions() {
+        let (folder, file) = place();
+        for leftover in family(&file).into_iter().chain(family(&with_suffix(&file, ".new"))) {
+            fs::write(leftover, "of another time").unwrap();
+        }
+        let replacement = SqliteReplacement::beside(&file).unwrap();
+        let store = SqliteStore::open(replacement.path(), 1).await.unwrap();
+        let head = Head { sequence: Sequence::new(7), ..Head::default() };
+        store.apply(&Rows::default(), head).await.unwrap();
+        store.settle().await.unwrap();
+        store.close().await;
+        replacement.take_place().unwrap();
+        assert_eq!(names(&folder), [file.file_name().unwrap().to_str().unwrap()]);
+        assert_eq!(SqliteStore::checkpoint_of(&file).await.unwrap(), head);
+    }
+
+    #[tokio::test]
+    async fn a_new_file_that_is_not_whole_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("projection.db");
+        fs::write(&file, "old").unwrap();
+        let replacement = SqliteReplacement::beside(&file).unwrap();
+        let store = SqliteStore::open(replacement.path(), 1).await.unwrap();
+        // Somebody who reads keeps what is written from being moved into the file.
+        let url = format!("sqlite:{}", replacement.path().display());
+        let mut reader = SqliteConnection::connect(&url).await.unwrap();
+        let mut reading = reader.begin().await.unwrap();
+        sqlx::query("SELECT * FROM checkpoint").fetch_optional(&mut *reading).await.unwrap();
+        store.apply(&Rows::default(), Head::default()).await.unwrap();
+        let error = store.settle().await.unwrap_err().to_string();
+        assert!(error.contains("could not be moved into its file"), "{error}");
+        store.close().await;
+        let before = names(&folder);
+        let error = replacement.take_place().unwrap_err().to_string();
+        assert!(error.contains(".new-wal is not empty"), "{error}");
+        assert_eq!((fs::read(&file).unwrap(), names(&folder)), (b"old".to_vec(), before));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_at_rest_only_while_no_process_has_it_open() {
+        let (_folder, file) = place();
+        assert_eq!(rest(&file), None, "there is none");
+        let open = || SqliteStore::open(&file, 1);
+        open().await.unwrap().close().await;
+        let before = rest(&file);
+        assert!(before.is_some());
+        let store = open().await.unwrap();
+        assert_eq!(rest(&file), None, "open and idle, with nothing written since");
+        store.apply(&Rows::default(), Head { sequence: Sequence::new(1), ..Head::default() }).await.unwrap();
+        assert_eq!(rest(&file), None);
+        store.close().await;
+        assert!(rest(&file).is_some() && rest(&file) != before, "it is another file now");
+    }
+}

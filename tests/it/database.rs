@@ -1,0 +1,101 @@
+//! The database's bad days: a disk that is full for a while, a file that is not to be written, a
+//! folder that is gone. It holds nothing of its own, so none of them may cost more than time.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::{Resource, Rlimit, prlimit};
+
+use crate::folder::{one_error_line, powerless};
+use crate::support::events::registered;
+use crate::support::server::{BINARY, Server, lockstream, lockstream_at, run};
+use crate::support::{Folder, eventually, logs};
+
+#[tokio::test]
+async fn a_database_whose_disk_was_full_for_a_while_works_again_without_a_restart() {
+    let folder = Folder::new();
+    // No file of this process may grow beyond some hundred kilobytes. The log's segments stay far
+    // below; the database's own log does not.
+    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    command.args(["-c", r#"trap "" XFSZ; ulimit -S -f 200; exec "$0""#, BINARY]);
+    command.env("LOCKSTREAM_MAX_SEGMENT_BYTES", "20000").env("LOCKSTREAM_QUERY_TIMEOUT_MS", "300");
+    let server = Server::spawn(command).await.unwrap();
+    let mut accepted = 0;
+    while server.lines_saying("the projection is held up").len() < 2 {
+        accepted += 1;
+        assert!(accepted < 5_000, "the database never came to its limit");
+        server.accept(&[registered("L", &accepted.to_string())]).await;
+    }
+    assert_eq!(server.get("/lockers/L").await.status, 503, "what is behind is not shown");
+
+    let unlimited = Rlimit { current: None, maximum: None };
+    prlimit(Some(server.pid()), Resource::Fsize, unlimited).unwrap();
+
+    eventually("the projection works again", || async { server.get("/lockers/L").await.status == 200 }).await;
+    assert_eq!(server.get("/lockers/L").await.json()["compartments"], accepted);
+    assert_eq!(server.lines_saying("the projection works again").len(), 1);
+    assert!(server.stop().success());
+    let mut verify = lockstream(folder.path());
+    verify.arg("verify");
+    assert_eq!(run(verify).code, Some(0));
+}
+
+#[tokio::test]
+async fn verify_leaves_a_stopped_folder_as_it_was_and_needs_no_right_to_write() {
+    let (binaries, folder) = (Folder::new(), Folder::new());
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1")]).await;
+    assert!(server.stop().success());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
+    let before = logs::files(folder.path());
+
+    let mut verify = powerless(&binaries, folder.path());
+    verify.arg("verify");
+    let ended = run(verify);
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("projection: stands at sequence 1"), "{ended:?}");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let mut verify = lockstream(folder.path());
+    verify.arg("verify");
+    assert_eq!(run(verify).code, Some(0));
+    assert!(logs::files(folder.path()) == before, "nothing came, nothing went, nothing changed");
+}
+
+#[tokio::test]
+async fn verify_beside_an_idle_server_sees_what_is_written_later() {
+    let folder = Folder::new();
+    let verified = || {
+        let mut verify = lockstream(folder.path());
+        verify.arg("verify");
+        let ended = run(verify);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stdout
+    };
+    assert!(Server::start(&folder).await.stop().success());
+    // After a clean stop the server has nothing to write when it starts.
+    let server = Server::start(&folder).await;
+    assert!(verified().contains("projection: stands at sequence 0"));
+    for sequence in 1..=2 {
+        server.accept(&[registered("L", &sequence.to_string())]).await;
+        assert_eq!(server.get("/lockers/L").await.status, 200); // Waits for the projection.
+        let stands = verified();
+        assert!(stands.contains(&format!("projection: stands at sequence {sequence}")), "{stands}");
+    }
+    server.kill();
+    assert!(verified().contains("projection: stands at sequence 2"), "what the killed one left is read too");
+}
+
+#[test]
+fn a_database_whose_folder_is_missing_is_told_apart_from_a_damaged_one() {
+    let folder = Folder::new();
+    for command in [&[][..], &["rebuild"]] {
+        let missing = folder.path().join("elsewhere");
+        let mut process = lockstream(folder.path());
+        process.args(command).env("DATABASE_URL", format!("sqlite:{}/projection.db", missing.display()));
+        let ended = run(process);
+        let line = one_error_line(&ended);
+        assert!(line.contains(&format!("There is no folder {}:", missing.display())), "{line}");
+        assert!(line.contains("DATABASE_URL") && !line.contains("lockstream rebuild"), "{line}");
+    }
+}
