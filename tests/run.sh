@@ -11,6 +11,7 @@ have() { command -v "$1" >/dev/null; }
 install_missing() {
     local missing=()
     have python3 || missing+=(python3)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     have jq || missing+=(jq)
     have curl || missing+=(curl)
     have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
@@ -39,6 +40,14 @@ cargo clippy --locked --all-targets -- -D warnings
 step "tests"
 # A golden file that differs is a failure here, never a new golden file.
 INSTA_UPDATE=no cargo test --locked
+
+step "the OpenAPI document, against the specification"
+tools="${CARGO_TARGET_DIR:-target}/python"
+[[ -x $tools/bin/openapi-spec-validator ]] || {
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check openapi-spec-validator==0.9.0
+}
+"$tools/bin/openapi-spec-validator" docs/openapi.json
 
 step "release build"
 cargo build --release --locked
