@@ -14,11 +14,15 @@ use utoipa::openapi::{OpenApi as OpenApiDocument, RefOr};
 use utoipa::{OpenApi, PartialSchema, ToSchema};
 use utoipa_swagger_ui::Config;
 
+use crate::domain::event::json;
 use crate::domain::event::{
     CompartmentRegistered, EventType, FaultCleared, FaultReported, ParcelDeposited, ParcelPickedUp, ReservationCreated,
     ReservationExpired,
 };
-use crate::domain::ids::MAX_ID_CHARS;
+use crate::domain::ids::{CompartmentId, LockerId, MAX_ID_CHARS, ReservationId, Sequence};
+use crate::domain::violation::{Involved, Rule, Violation};
+use crate::web::catalogue::Code;
+use crate::web::problem::Problem;
 
 /// The document before the routes join it.
 #[derive(OpenApi)]
@@ -55,7 +59,63 @@ pub fn finish(mut document: OpenApiDocument) -> OpenApiDocument {
         let example = ExampleBuilder::new().summary(summary).value(Some(event)).build();
         content.examples.insert(name.to_owned(), RefOr::T(example));
     }
+    for (path, item) in &mut document.paths.paths {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                let example = answer_example(path, status);
+                let contents = in_place(response).into_iter().flat_map(|response| response.content.values_mut());
+                for content in contents.filter_map(in_place) {
+                    content.example.clone_from(&example);
+                }
+            }
+        }
+    }
     document
+}
+
+/// An answer as it really comes, where the schema's own examples would tell another story.
+fn answer_example(path: &str, status: &str) -> Option<Value> {
+    let receipt = |status: &str| {
+        json!({
+            "event_id": "01890a5d-ac96-774b-bcce-b30200000001",
+            "status": status,
+            "sequence": 1,
+            "recorded_at": "2026-11-21T08:01:00.123456Z",
+        })
+    };
+    let of_code = |code: Code| Problem::new(code, format!("{}.", code.entry().title));
+    let problem = match (status, path) {
+        ("202", "/events") => return Some(receipt("accepted")),
+        ("200", "/events") => return Some(receipt("duplicate")),
+        ("400", _) => of_code(Code::BodyInterrupted),
+        ("404", path) if path.starts_with("/reservations") => of_code(Code::UnknownReservation),
+        ("404", path) if path.contains("/compartments") => of_code(Code::UnknownCompartment),
+        ("404", _) => of_code(Code::UnknownLocker),
+        ("408", _) => of_code(Code::BodyTimeout),
+        ("409", _) => refusal_example().into(),
+        ("413", _) => of_code(Code::BodyTooLarge),
+        ("415", _) => of_code(Code::UnsupportedMediaType),
+        ("422", _) => Problem::invalid_event(vec![
+            json::Problem::new("/occurred_at", "is required and missing"),
+            json::Problem::new("/payload/severity", "must be an integer, not a string"),
+        ]),
+        ("503", "/events") => of_code(Code::Overloaded),
+        ("503", path) if path != "/readyz" => of_code(Code::ProjectionBehind),
+        _ => return None,
+    };
+    Some(serde_json::to_value(problem).expect("texts and numbers have a JSON form"))
+}
+
+fn refusal_example() -> Violation {
+    let id = "an example is a valid id";
+    Involved::of(&LockerId::parse("campus-north").expect(id))
+        .compartment(&CompartmentId::parse("A1").expect(id))
+        .reservation(&ReservationId::parse("parcel-7002").expect(id))
+        .refused(
+            Rule::CompartmentOccupied,
+            Some(Sequence::new(2)),
+            "Compartment \"A1\" of locker \"campus-north\" is held by reservation \"parcel-7001\".",
+        )
 }
 
 /// The thing itself, where it is not a reference to another place.
@@ -144,35 +204,36 @@ fn payload(event_type: EventType) -> (String, RefOr<Schema>) {
     }
 }
 
-/// Examples as name, summary and event. Sent in this order to a new service, each is accepted.
+/// Examples as name, summary and event. Sent in this order to a new service, each is accepted; the
+/// names keep the order, because a document sorts them.
 #[must_use]
 pub fn examples() -> Vec<(&'static str, &'static str, Value)> {
     use EventType as Type;
     let fault = "01890a5d-ac96-774b-bcce-b30200000005";
     let story = [
-        ("registered", "1. A door is built in", Type::CompartmentRegistered, json!({"compartment_id": "A1"})),
+        ("1-registered", "1. A door is built in", Type::CompartmentRegistered, json!({"compartment_id": "A1"})),
         (
-            "reserved",
+            "2-reserved",
             "2. It is booked for a parcel",
             Type::ReservationCreated,
             json!({"reservation_id": "parcel-7001", "compartment_id": "A1"}),
         ),
-        ("deposited", "3. The parcel is put in", Type::ParcelDeposited, json!({"reservation_id": "parcel-7001"})),
-        ("picked-up", "4. The parcel is taken out", Type::ParcelPickedUp, json!({"reservation_id": "parcel-7001"})),
-        ("fault", "5. A defect is seen", Type::FaultReported, json!({"compartment_id": "A1", "severity": 3})),
+        ("3-deposited", "3. The parcel is put in", Type::ParcelDeposited, json!({"reservation_id": "parcel-7001"})),
+        ("4-picked-up", "4. The parcel is taken out", Type::ParcelPickedUp, json!({"reservation_id": "parcel-7001"})),
+        ("5-fault", "5. A defect is seen", Type::FaultReported, json!({"compartment_id": "A1", "severity": 3})),
         (
-            "repaired",
+            "6-repaired",
             "6. The defect is repaired",
             Type::FaultCleared,
             json!({"compartment_id": "A1", "fault_event_id": fault}),
         ),
         (
-            "reserved-again",
+            "7-reserved-again",
             "7. The door is booked again",
             Type::ReservationCreated,
             json!({"reservation_id": "parcel-7002", "compartment_id": "A1"}),
         ),
-        ("expired", "8. Nobody comes", Type::ReservationExpired, json!({"reservation_id": "parcel-7002"})),
+        ("8-expired", "8. Nobody comes", Type::ReservationExpired, json!({"reservation_id": "parcel-7002"})),
     ];
     let numbered = story.into_iter().zip(1..);
     numbered

@@ -142,8 +142,8 @@ async fn its_examples_work_in_their_order_on_a_new_service() {
         .unwrap();
     let event_schema = validator(&document, "Event");
     // Their summaries are numbered, because a document's keys have no order.
-    let mut examples: Vec<_> = examples.values().collect();
-    examples.sort_by_key(|example| example["summary"].as_str().unwrap().to_owned());
+    // As they stand in the document: the first is what somebody who just presses sends.
+    let examples: Vec<_> = examples.values().collect();
     for example in &examples {
         assert!(event_schema.is_valid(&example["value"]), "{example}");
         server.accept([&example["value"]]).await;
