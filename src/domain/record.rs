@@ -3,7 +3,6 @@
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
-use serde::{Serialize, Serializer};
 
 use crate::domain::event::Event;
 use crate::domain::event::json::{CompactJson, ContentDigest};
@@ -46,12 +45,6 @@ impl RecordedAt {
 impl fmt::Display for RecordedAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Micros, true))
-    }
-}
-
-impl Serialize for RecordedAt {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

@@ -220,3 +220,9 @@ fn contents_are_told_apart_by_more_than_white_space() {
     assert_eq!(digest(&compact), digest(&format!(" {compact}\n")));
     assert_ne!(digest(&compact), digest(&with("x", json!(1))));
 }
+
+#[test]
+fn a_key_is_a_string_and_nothing_else() {
+    let error = serde_json::from_str::<Key>("5").err().expect("a number is no key");
+    assert!(error.to_string().contains("expected a key"), "{error}");
+}
