@@ -8,5 +8,6 @@ pub mod ports;
 pub mod progress;
 pub mod project;
 pub mod queries;
+pub mod rebuild;
 pub mod verify;
 pub mod writer;

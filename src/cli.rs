@@ -18,7 +18,7 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// A setting or an argument is wrong; nothing was started.
     pub const USAGE: u8 = 2;
-    /// `verify` found something.
+    /// `verify` or `rebuild` found something.
     pub const FINDINGS: u8 = 3;
 }
 
@@ -27,7 +27,7 @@ Every setting can be given as a flag or as the environment variable shown with i
 file .env in the working directory fills in what the environment leaves out.
 
 Exit codes: 0 all well; 1 could not be done, or the server had to end; 2 a setting is wrong;
-3 verify found something.
+3 verify or rebuild found something.
 
 Example: lockstream --data-dir ./data --addr 127.0.0.1:8000, then open http://127.0.0.1:8000/docs";
 
@@ -63,11 +63,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make the database anew from the log.
+    /// Make the database anew from the log, also while the server runs.
     ///
-    /// Builds a new file beside the old one and puts it in its place at the end. The server must
-    /// not be running.
+    /// Builds a second projection beside the first, compares the state hash of every locker, and
+    /// puts it in the place of the first. Where a server has the data folder, that one does it and
+    /// goes on answering. Exits with 3, and replaces nothing, when the hashes of a locker differ.
     Rebuild {
+        /// Replace also where the hashes differ: the log is right.
+        #[arg(long)]
+        force: bool,
         /// Print one JSON object on standard output instead of sentences.
         #[arg(long)]
         json: bool,

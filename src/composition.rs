@@ -1,33 +1,42 @@
-//! The composition root: the only place where adapters and use cases meet.
+//! The composition root: the only place where adapters and use cases meet. Here a service is put
+//! together; [`maintenance`] has the commands that work on a data folder by themselves.
+
+pub mod maintenance;
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::application::ports::{Clock, Durable, EventLog, LogFailure, Projection, StoreError};
+use crate::application::ports::{
+    Clock, Durable, EventLog, HistoryFailure, LogFailure, Projection, Records, StoreError,
+};
 use crate::application::progress::Progress;
-use crate::application::project::Projector;
+use crate::application::project::{Position, Projector};
 use crate::application::queries::Queries;
-use crate::application::verify::{Report, Verification};
+use crate::application::rebuild::{RebuildError, Rebuilder};
 use crate::application::writer::{self, Past, WriterThread};
 use crate::config::{Limits, StorageSettings, millis};
-use crate::domain::ids::Sequence;
+use crate::domain::hash::StateHash;
+use crate::domain::ids::{LockerId, Sequence};
 use crate::domain::record::{Head, RecordedAt};
 use crate::domain::world::{ReplayError, Touched, World};
 use crate::infrastructure::clock::SystemClock;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError, FolderLock};
 use crate::infrastructure::event_log::FileEventLog;
-use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
+use crate::infrastructure::event_log::history::{History, HistoryError};
 use crate::infrastructure::event_log::recovery::{
     self, DurabilityProof, ProofSource, ReadBytes, Recovered, RecoveryError,
 };
-use crate::infrastructure::sql::sqlite::{SqliteQueries, SqliteStore};
-use crate::infrastructure::sql::sqlite_file::SqliteReplacement;
+use crate::infrastructure::sql::url::DatabaseUrl;
+use crate::infrastructure::sql::{Database, sqlite_file};
 use crate::web::{self, App, WebLimits};
 
 /// Why the service cannot start.
@@ -35,10 +44,10 @@ use crate::web::{self, App, WebLimits};
 pub enum StartError {
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
-    #[error("{source} ({}). {}", path.display(), database_remedy(path))]
-    Database { path: PathBuf, source: StoreError },
-    #[error("the database cannot be replaced: {source} ({})", path.display())]
-    Replacement { path: PathBuf, source: std::io::Error },
+    #[error("{source} ({url}). {}", database_remedy(url, source))]
+    Database { url: DatabaseUrl, source: StoreError },
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     #[error(transparent)]
     Recovery(RecoveryError<FoldError>),
     #[error("stopped before the log was read to its end")]
@@ -83,13 +92,21 @@ pub struct Service {
     pub router: Router,
     pub writer: WriterThread,
     pub projector: Projector,
+    pub rebuilder: Arc<Rebuilder>,
     pub progress: Arc<Progress>,
-    pub store: SqliteStore,
     pub folder: DataFolder,
     /// Held until the very end.
-    pub lock: FolderLock,
+    pub locks: Locks,
     /// How much was recovered, for the start-up line.
     pub start: StartReport,
+}
+
+/// What keeps other processes away.
+#[derive(Debug)]
+pub struct Locks {
+    _folder: FolderLock,
+    /// For a SQLite file that may lie outside of the folder.
+    _database: Option<File>,
 }
 
 /// What the start found.
@@ -111,33 +128,41 @@ pub async fn start(
 ) -> Result<Service, StartError> {
     let begin = Instant::now();
     let folder = storage.folder();
-    let lock = folder.lock()?;
-    let read_connections = u32::try_from(limits.read_connections).expect("the setting's bound is far below");
-    let database = |source| StartError::Database { path: storage.database(), source };
-    let store = SqliteStore::open(&storage.database(), read_connections).await.map_err(database)?;
-    let checkpoint = store.checkpoint().await.map_err(database)?;
+    let locks = lock(storage)?;
+    let database = Database::at(&storage.database(), limits.sql());
+    let checkpoint = open_database(database.projection.as_ref(), storage, limits, stop).await?;
 
     let seen = DurabilityProof { source: ProofSource::Checkpoint, head: checkpoint };
-    let opened = open_log(&folder, &[seen], limits, checkpoint, log_progress(stop))?;
+    let (opened, position) = match open_log(
+        &folder,
+        &[seen],
+        limits,
+        AtCheckpoint::Forget(checkpoint),
+        log_progress(stop),
+    ) {
+        Err(StartError::Recovery(RecoveryError::OtherHistory { source_: ProofSource::Checkpoint, sequence })) => {
+            warn!(
+                %sequence, checkpoint_hash = %checkpoint.chain_hash,
+                "the projection belongs to another log, whose hash differs at its checkpoint: it is made anew from this one"
+            );
+            (open_log(&folder, &[], limits, AtCheckpoint::Nothing, log_progress(stop))?, None)
+        }
+        opened => (opened?, Some(checkpoint)),
+    };
     let mut log = (adapters.log)(Box::new(opened.log));
     let durable = Durable::recovered(log.as_mut(), opened.head)?;
 
     let head_sequence = opened.head.sequence;
-    let progress = Arc::new(Progress::new(head_sequence, checkpoint.sequence));
+    let projected_sequence = position.unwrap_or_default().sequence;
+    let progress = Arc::new(Progress::new(head_sequence, projected_sequence));
     let Opened { world, touched, last_recorded_at, .. } = opened;
     let past = Past { world, durable, touched, last_recorded_at };
     let writer =
         writer::start(past, log, adapters.clock, Arc::clone(&progress), limits.writer()).map_err(StartError::Thread)?;
-    let projection: Arc<dyn Projection> = Arc::new(store.clone());
-    let queries = Arc::new(SqliteQueries::start(&store));
+    let Database { projection, lockers, reservations } = database;
     let app = App {
         writer: writer.queue.clone(),
-        queries: Queries {
-            lockers: Arc::clone(&queries) as _,
-            reservations: queries,
-            progress: Arc::clone(&progress),
-            within: limits.query_timeout(),
-        },
+        queries: Queries { lockers, reservations, progress: Arc::clone(&progress), within: limits.query_timeout() },
         progress: Arc::clone(&progress),
         projection: Arc::clone(&projection),
         limits: WebLimits {
@@ -146,10 +171,70 @@ pub async fn start(
             lag_events: limits.max_lag_events as u64,
         },
     };
-    let projector = Projector { projection, progress: Arc::clone(&progress) };
+    let position: Position = Arc::new(Mutex::new(position));
+    let rebuilder = Arc::new(Rebuilder::new(
+        Arc::clone(&projection),
+        Arc::clone(&position),
+        Arc::clone(&progress),
+        Box::new(records_of(&folder)),
+    ));
+    let projector = Projector { projection, progress: Arc::clone(&progress), position };
     let recovery_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let start = StartReport { head_sequence, projected_sequence: checkpoint.sequence, recovery_ms };
-    Ok(Service { router: web::router(Arc::new(app)), writer, projector, progress, store, folder, lock, start })
+    let start = StartReport { head_sequence, projected_sequence, recovery_ms };
+    Ok(Service { router: web::router(Arc::new(app)), writer, projector, rebuilder, progress, folder, locks, start })
+}
+
+/// Takes the folder, and the SQLite file where it may lie elsewhere, for this process. A PostgreSQL
+/// database is taken by every connection that writes.
+fn lock(storage: &StorageSettings) -> Result<Locks, StartError> {
+    let folder = storage.folder().lock()?;
+    let database = match &storage.database_url {
+        Some(url @ DatabaseUrl::Sqlite(path)) => {
+            Some(sqlite_file::lock(path).map_err(|source| StartError::Database { url: url.clone(), source })?)
+        }
+        _ => None,
+    };
+    Ok(Locks { _folder: folder, _database: database })
+}
+
+/// Opens the projection and reads its checkpoint. Waits for a server that is not there yet: nothing
+/// may be recovered without what the projection proves.
+async fn open_database(
+    projection: &dyn Projection,
+    storage: &StorageSettings,
+    limits: &Limits,
+    stop: &CancellationToken,
+) -> Result<Head, StartError> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let deadline = Instant::now() + millis(limits.database_wait_ms);
+    loop {
+        let attempt = async {
+            projection.open().await?;
+            projection.checkpoint().await
+        };
+        let source = match attempt.await {
+            Ok(checkpoint) => return Ok(checkpoint),
+            Err(error) => error,
+        };
+        if !source.may_pass() || Instant::now() >= deadline {
+            return Err(StartError::Database { url: storage.database(), source });
+        }
+        warn!(error = %source, "waiting for the database");
+        tokio::select! {
+            () = stop.cancelled() => return Err(StartError::Stopped),
+            () = sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// How a rebuild reads the log of a folder.
+fn records_of(folder: &DataFolder) -> impl Fn() -> Result<Records, HistoryFailure> + Send + Sync + use<> {
+    let log = folder.log();
+    move || {
+        let failure = |error: HistoryError| HistoryFailure(error.to_string());
+        let history = History::open(&log).map_err(failure)?;
+        Ok(Box::new(history.map(move |item| item.map_err(failure))))
+    }
 }
 
 /// Says in the process's log lines how far a long start is, and whether to go on.
@@ -176,6 +261,18 @@ struct Opened {
     /// What came after the checkpoint.
     touched: Touched,
     last_recorded_at: Option<RecordedAt>,
+    /// The state hashes at the checkpoint, where they are wanted and it was passed.
+    at_checkpoint: Option<BTreeMap<LockerId, StateHash>>,
+}
+
+/// What the fold does where the projection's checkpoint stands.
+#[derive(Debug, Clone, Copy)]
+enum AtCheckpoint {
+    /// Forgets what was touched before.
+    Forget(Head),
+    /// Notes the state hashes of all lockers.
+    NoteHashes(Head),
+    Nothing,
 }
 
 /// Recovers and folds the log of a locked folder.
@@ -183,7 +280,7 @@ fn open_log(
     folder: &DataFolder,
     proofs: &[DurabilityProof],
     limits: &Limits,
-    checkpoint: Head,
+    at_checkpoint: AtCheckpoint,
     on_read: impl Fn(ReadBytes) -> Result<(), StoppedEarly>,
 ) -> Result<Opened, StartError> {
     let mut proofs = proofs.to_vec();
@@ -192,12 +289,16 @@ fn open_log(
     }
     let (mut world, mut touched) = (World::default(), Touched::default());
     let mut last_recorded_at = None;
+    let mut noted =
+        matches!(at_checkpoint, AtCheckpoint::NoteHashes(head) if head == Head::default()).then(BTreeMap::new);
     let max_segment_bytes = limits.max_segment_bytes as u64;
     let recovered = recovery::recover(&folder.log(), &proofs, max_segment_bytes, |record, head, read| {
         on_read(read)?;
         world.replay(record, &mut touched)?;
-        if head.sequence == checkpoint.sequence {
-            touched = Touched::default();
+        match at_checkpoint {
+            AtCheckpoint::Forget(checkpoint) if checkpoint == head => touched = Touched::default(),
+            AtCheckpoint::NoteHashes(checkpoint) if checkpoint == head => noted = Some(world.state_hashes()),
+            _ => {}
         }
         last_recorded_at = Some(record.recorded_at);
         Ok::<(), FoldError>(())
@@ -213,11 +314,20 @@ fn open_log(
         );
     }
     let Recovered { log, head, .. } = recovered;
-    Ok(Opened { log, head, world, touched, last_recorded_at })
+    Ok(Opened { log, head, world, touched, last_recorded_at, at_checkpoint: noted })
 }
 
-/// What to do about a database that cannot be used.
-fn database_remedy(path: &Path) -> String {
+/// What to do about a database that cannot be used, unless the error says so itself.
+fn database_remedy(url: &DatabaseUrl, source: &StoreError) -> String {
+    let path = match url {
+        _ if ["`lockstream rebuild`", "another lockstream"].iter().any(|said| source.to_string().contains(said)) => {
+            return String::new();
+        }
+        DatabaseUrl::Postgres(_) => {
+            return "Is the server running, and is DATABASE_URL right?".to_owned();
+        }
+        DatabaseUrl::Sqlite(path) => path,
+    };
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
             format!(
@@ -229,115 +339,4 @@ fn database_remedy(path: &Path) -> String {
               nothing that the log does not"
             .to_owned(),
     }
-}
-
-/// What `lockstream rebuild` did.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct RebuildReport {
-    /// The records that were folded.
-    pub records: u64,
-    pub lockers: u64,
-    pub compartments: u64,
-    pub reservations: u64,
-    pub elapsed_ms: u128,
-}
-
-/// Makes the projection anew: in a file beside the old one, which takes its place at the end.
-pub async fn rebuild(
-    storage: &StorageSettings,
-    limits: &Limits,
-    on_read: impl Fn(ReadBytes),
-) -> Result<RebuildReport, StartError> {
-    let begin = Instant::now();
-    let folder = storage.folder();
-    let _lock = folder.lock()?;
-    let proof = old_checkpoint(&storage.database()).await;
-    let on_read = |read| {
-        on_read(read);
-        Ok(())
-    };
-    let opened = match open_log(&folder, proof.as_slice(), limits, Head::default(), on_read) {
-        // A projection of another history says nothing about this log; it is what gets replaced.
-        Err(StartError::Recovery(RecoveryError::OtherHistory { .. })) if proof.is_some() => {
-            open_log(&folder, &[], limits, Head::default(), on_read)
-        }
-        opened => opened,
-    };
-    let mut opened = opened?;
-    Durable::recovered(&mut opened.log, opened.head)?;
-    let rows = opened.world.rows(&opened.touched);
-
-    let replaced = |source| StartError::Replacement { path: storage.database(), source };
-    let replacement = SqliteReplacement::beside(&storage.database()).map_err(replaced)?;
-    let database = |source| StartError::Database { path: replacement.path().to_owned(), source };
-    let store = SqliteStore::open(replacement.path(), 1).await.map_err(database)?;
-    store.apply(&rows, opened.head).await.map_err(database)?;
-    store.settle().await.map_err(database)?;
-    store.close().await;
-    replacement.take_place().map_err(replaced)?;
-    Ok(RebuildReport {
-        records: opened.head.sequence.get(),
-        lockers: rows.lockers.len() as u64,
-        compartments: rows.compartments.len() as u64,
-        reservations: rows.reservations.len() as u64,
-        elapsed_ms: begin.elapsed().as_millis(),
-    })
-}
-
-/// What the database that a rebuild replaces proves about the log, as far as it can still be read.
-/// Without it, damage to records that were acknowledged could pass for a torn batch and be cut off.
-async fn old_checkpoint(database: &Path) -> Option<DurabilityProof> {
-    let head = SqliteStore::checkpoint_of(database).await.ok()?;
-    Some(DurabilityProof { source: ProofSource::Checkpoint, head })
-}
-
-/// Why a verification could not be carried out; findings are no errors.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    #[error("there is no log in {}: is LOCKSTREAM_DATA_DIR right?", .0.display())]
-    NoLog(PathBuf),
-    #[error(transparent)]
-    Log(HistoryError),
-    #[error(transparent)]
-    Database(#[from] StoreError),
-    #[error(transparent)]
-    Mark(#[from] DataFolderError),
-}
-
-/// Walks the log and compares the projection with it. Reads only, and takes no lock: a server may
-/// be running.
-pub async fn verify(storage: &StorageSettings, on_read: impl Fn(ReadBytes)) -> Result<Report, VerifyError> {
-    let folder = storage.folder();
-    if !folder.log().is_dir() {
-        return Err(VerifyError::NoLog(folder.log()));
-    }
-    let mut verification = Verification::default();
-    // The projection first: the log that is read after it is never behind it.
-    let database = storage.database();
-    if database.exists() {
-        verification.expect_projection(SqliteStore::contents_of(&database).await?);
-    }
-    match folder.clean_stop() {
-        Ok(mark) => mark.into_iter().for_each(|head| verification.expect_head(head)),
-        Err(unusable @ DataFolderError::BadMark { .. }) => verification.unreadable_mark(unusable.to_string()),
-        Err(unreadable) => return Err(unreadable.into()),
-    }
-    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?;
-    while let Some(item) = history.next() {
-        match item {
-            Ok((record, head)) => {
-                verification.take(&record, head);
-                on_read(ReadBytes { done: history.bytes_read(), total: history.bytes_total() });
-            }
-            Err(HistoryError::Damaged(damage)) => match damage.extent {
-                Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, &damage.to_string(), bytes),
-                Extent::Foreign => verification.foreign_record(damage.to_string()),
-                Extent::LostHistory { ref proof } => {
-                    verification.lost_history(damage.sequence, &format!("{damage}; {proof}"));
-                }
-            },
-            Err(error) => return Err(VerifyError::Log(error)),
-        }
-    }
-    Ok(verification.finish())
 }

@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +11,8 @@ use clap::builder::RangedU64ValueParser;
 
 use crate::application::writer::WriterLimits;
 use crate::infrastructure::data_folder::DataFolder;
+use crate::infrastructure::sql::SqlLimits;
+use crate::infrastructure::sql::url::DatabaseUrl;
 use crate::infrastructure::telemetry::{LogFormat, parse_filter};
 
 /// Where the data is; every command needs it.
@@ -21,7 +22,8 @@ pub struct StorageSettings {
     #[arg(long, env = "LOCKSTREAM_DATA_DIR", value_name = "DIR", default_value = "./data", global = true)]
     pub data_dir: PathBuf,
 
-    /// The projection's database, as `sqlite:PATH`; by default `projection.db` in the data folder.
+    /// The projection's database: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`; by
+    /// default `projection.db` in the data folder.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
     pub database_url: Option<DatabaseUrl>,
 }
@@ -32,10 +34,10 @@ impl StorageSettings {
         DataFolder::new(&self.data_dir)
     }
 
-    /// The SQLite file of the projection.
+    /// The place of the projection.
     #[must_use]
-    pub fn database(&self) -> PathBuf {
-        self.database_url.as_ref().map_or_else(|| self.folder().database(), |url| url.0.clone())
+    pub fn database(&self) -> DatabaseUrl {
+        self.database_url.clone().unwrap_or_else(|| DatabaseUrl::Sqlite(self.folder().database()))
     }
 }
 
@@ -136,10 +138,17 @@ pub struct Limits {
         value_parser = usize_in(1_024, 1 << 40))]
     pub max_segment_bytes: usize,
 
-    /// How many database connections answer queries.
-    #[arg(long, env = "LOCKSTREAM_READ_CONNECTIONS", value_name = "COUNT", default_value = "4",
-        value_parser = usize_in(1, 1_000))]
-    pub read_connections: usize,
+    /// How long opening the database, or one statement of the projection, may take, in
+    /// milliseconds; then it is tried again on a new connection.
+    #[arg(long, env = "LOCKSTREAM_DATABASE_TIMEOUT_MS", value_name = "MS", default_value = "10000",
+        value_parser = usize_in(10, 3_600_000))]
+    pub database_timeout_ms: usize,
+
+    /// How long a start waits for a database that does not answer, in milliseconds; then it ends
+    /// with an error.
+    #[arg(long, env = "LOCKSTREAM_DATABASE_WAIT_MS", value_name = "MS", default_value = "30000",
+        value_parser = usize_in(0, 3_600_000))]
+    pub database_wait_ms: usize,
 }
 
 impl Limits {
@@ -152,6 +161,11 @@ impl Limits {
             lag_events: self.max_lag_events as u64,
             answer_within: millis(self.answer_timeout_ms),
         }
+    }
+
+    #[must_use]
+    pub fn sql(&self) -> SqlLimits {
+        SqlLimits { statement: millis(self.database_timeout_ms), query: self.query_timeout() }
     }
 
     #[must_use]
@@ -169,24 +183,6 @@ impl Limits {
 #[must_use]
 pub const fn millis(count: usize) -> Duration {
     Duration::from_millis(count as u64)
-}
-
-/// The place of a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(PathBuf);
-
-impl FromStr for DatabaseUrl {
-    type Err = &'static str;
-
-    fn from_str(url: &str) -> Result<Self, Self::Err> {
-        // The URL itself may hold a password and is never repeated.
-        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
-        match path {
-            Some(path) if path.contains('?') => Err("parameters after a `?` are not supported"),
-            Some(path) if !path.is_empty() && path != ":memory:" => Ok(Self(path.into())),
-            _ => Err("must be sqlite:PATH, with the path of a file"),
-        }
-    }
 }
 
 fn filter(directives: &str) -> Result<String, String> {

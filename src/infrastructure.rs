@@ -1,5 +1,6 @@
 //! The adapters: files, databases, the clock, the log output of the process.
 
+pub mod admin_socket;
 pub mod clock;
 pub mod data_folder;
 pub mod event_log;

@@ -14,23 +14,22 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::application::ports::LogFailure;
+use crate::application::ports::{LogFailure, Standing};
 use crate::composition::{self, Adapters, Service, StartError};
 use crate::config::{Limits, ServerSettings, StorageSettings, millis};
-use crate::infrastructure::data_folder::DataFolderError;
+use crate::infrastructure::admin_socket;
+use crate::infrastructure::data_folder::{DataFolder, DataFolderError};
 use crate::infrastructure::process::raise_descriptor_limit;
+use crate::web::admin::{self, Admin};
 use crate::web::server::{self, ConnectionLimits};
 
 /// How long a service whose log failed goes on answering 503, so that clients and load balancers
 /// see it.
 const FAILURE_LINGER: Duration = Duration::from_secs(1);
 
-/// The file descriptors that no client gets: the log and its next segment, the database's writer,
-/// the runtime, whatever the system opens.
-const RESERVED_DESCRIPTORS: u64 = 64;
-
-/// What each database connection that answers queries opens: the database, its WAL, its index.
-const DESCRIPTORS_OF_A_READER: u64 = 3;
+/// The file descriptors that no client gets: the log and its next segment, the database's lines
+/// (with SQLite three each) and those of a rebuild, the runtime, whatever the system opens.
+const RESERVED_DESCRIPTORS: u64 = 96;
 
 /// Why the service ended other than in order.
 #[derive(Debug, thiserror::Error)]
@@ -82,13 +81,13 @@ pub async fn run(
     info!(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
-        database = %storage.database().display(),
+        database = %storage.database(),
         head_sequence = service.start.head_sequence.get(),
         projected_sequence = service.start.projected_sequence.get(),
         recovery_ms = service.start.recovery_ms,
         "serving",
     );
-    let Service { router, writer, projector, progress, store, folder, lock, .. } = service;
+    let Service { router, writer, projector, rebuilder, progress, folder, locks, .. } = service;
     let queue = writer.queue.clone();
     let following = tokio::spawn({
         let queue = queue.clone();
@@ -104,6 +103,7 @@ pub async fn run(
         stop_timeout: limits.stop_timeout(),
     };
     let stop_serving = CancellationToken::new();
+    take_orders(&folder, Admin { rebuilder, stop: stop_serving.clone() });
     let serving = tokio::spawn(server::serve(listener, router, connections, stop_serving.clone()));
 
     tokio::select! {
@@ -122,10 +122,11 @@ pub async fn run(
 
     let flush = async {
         let projector = following.await.expect("the projection task does not panic");
-        projector.write(&remains.rows, remains.head).await;
-        store.close().await;
+        let standing = projector.write(&remains.rows, remains.head).await;
+        projector.projection.close().await;
+        standing
     };
-    if timeout(limits.stop_timeout(), flush).await.is_err() {
+    if timeout(limits.stop_timeout(), flush).await != Ok(Standing::AsLeft) {
         warn!(
             lag_events = progress.lag_events(),
             "the projection could not be brought up to date; the next start will"
@@ -133,22 +134,42 @@ pub async fn run(
     }
     folder.mark_clean_stop(remains.head)?;
     info!(head_sequence = remains.head.sequence.get(), "stopped");
-    drop(lock);
+    drop(locks);
     Ok(())
+}
+
+/// Serves the orders of whoever runs the service until that stops. A folder on a file system that
+/// knows no sockets costs the orders and nothing else.
+fn take_orders(folder: &DataFolder, admin: Admin) {
+    let path = folder.admin_socket();
+    match admin_socket::listen(&path) {
+        Ok(listener) => {
+            let stop = admin.stop.clone();
+            let serving = axum::serve(listener, admin::router(admin)).into_future();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = serving => {}
+                }
+                // What is left of it says nothing; the next start removes it.
+                let _ = std::fs::remove_file(path);
+            });
+        }
+        Err(error) => warn!(%error, path = %path.display(), "no orders can be taken; a rebuild needs a stop"),
+    }
 }
 
 /// How many connections there may be, so that clients never take the descriptor without which the
 /// log cannot go on.
 fn granted_connections(limits: &Limits, descriptors: Option<u64>) -> usize {
-    let reserved = RESERVED_DESCRIPTORS + DESCRIPTORS_OF_A_READER * limits.read_connections as u64;
-    let left = descriptors.map_or(u64::MAX, |descriptors| descriptors.saturating_sub(reserved).max(1));
+    let left = descriptors.map_or(u64::MAX, |descriptors| descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1));
     let granted = usize::try_from(left).unwrap_or(usize::MAX).min(limits.max_connections);
     if granted < limits.max_connections {
         warn!(
             granted,
             limit = limits.max_connections,
             descriptors,
-            reserved,
+            reserved = RESERVED_DESCRIPTORS,
             "fewer connections than set: the system gives this process too few file descriptors"
         );
     }

@@ -1,5 +1,6 @@
 //! The `lockstream` binary: reads the settings, runs a command, ends with a documented code.
 
+use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -7,12 +8,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use lockstream::application::rebuild::{RebuildError, RebuildProgress, RebuildReport};
 use lockstream::application::verify::Report;
 use lockstream::cli::{self, Cli, Command, exit};
-use lockstream::composition::{self, RebuildReport};
+use lockstream::composition::{StartError, maintenance};
+use lockstream::config::StorageSettings;
+use lockstream::infrastructure::admin_socket;
+use lockstream::infrastructure::data_folder::DataFolderError;
 use lockstream::infrastructure::event_log::recovery::ReadBytes;
 use lockstream::infrastructure::telemetry;
 use lockstream::lifecycle;
+use lockstream::web::admin::RebuildLine;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-type Outcome = Result<u8, Box<dyn std::error::Error>>;
+type Outcome = Result<u8, Box<dyn Error>>;
 
 fn run(cli: &Cli) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -46,20 +52,56 @@ fn run(cli: &Cli) -> Outcome {
         Some(Command::Health) => return Ok(health(cli.server.addr)),
         Some(Command::Verify { json }) => {
             let bar = byte_progress("verifying");
-            let report = runtime.block_on(composition::verify(&cli.storage, |read| show(&bar, read)))?;
+            let verifying = maintenance::verify(&cli.storage, &cli.server.limits, |read| show(&bar, read));
+            let report = runtime.block_on(verifying)?;
             bar.finish_and_clear();
             print_report(&report, json)?;
             return Ok(if report.sound { exit::OK } else { exit::FINDINGS });
         }
-        Some(Command::Rebuild { json }) => {
+        Some(Command::Rebuild { force, json }) => {
             let bar = byte_progress("reading the log");
-            let rebuilding = composition::rebuild(&cli.storage, &cli.server.limits, |read| show(&bar, read));
-            let report = runtime.block_on(rebuilding)?;
+            let rebuilding = maintenance::rebuild(&cli.storage, &cli.server.limits, force, |read| show(&bar, read));
+            let rebuilt = runtime.block_on(rebuilding);
             bar.finish_and_clear();
-            print_rebuilt(report, json)?;
+            let report = match rebuilt {
+                Err(StartError::DataFolder(DataFolderError::InUse(_))) => rebuild_in_server(&cli.storage, force)?,
+                Err(StartError::Rebuild(error @ RebuildError::Differs(_))) => Err(error.to_string()),
+                rebuilt => Ok(rebuilt?),
+            };
+            match report {
+                Ok(report) => print_rebuilt(&report, json)?,
+                Err(differences) => {
+                    eprintln!("error: {differences}");
+                    return Ok(exit::FINDINGS);
+                }
+            }
         }
     }
     Ok(exit::OK)
+}
+
+/// Has the server that holds the data folder rebuild; the inner error says what differs.
+fn rebuild_in_server(storage: &StorageSettings, force: bool) -> Result<Result<RebuildReport, String>, Box<dyn Error>> {
+    let bar = byte_progress("rebuilding in the server");
+    let style = ProgressStyle::with_template("{msg} [{wide_bar}] {pos}/{len} events, {eta} left");
+    bar.set_style(style.expect("the template is well-formed"));
+    let mut last = None;
+    let ordered = admin_socket::order(&storage.folder().admin_socket(), &format!("/rebuild?force={force}"), |line| {
+        let line = serde_json::from_str(line).ok();
+        if let Some(RebuildLine::Progress(RebuildProgress { read_events, total_events })) = line {
+            bar.set_length(total_events);
+            bar.set_position(read_events);
+        }
+        last = line;
+    });
+    bar.finish_and_clear();
+    ordered.map_err(|error| format!("the server that runs on this data folder takes no orders: {error}"))?;
+    match last {
+        Some(RebuildLine::Done(report)) => Ok(Ok(report)),
+        Some(RebuildLine::Failed { detail, differs: true }) => Ok(Err(detail)),
+        Some(RebuildLine::Failed { detail, .. }) => Err(detail.into()),
+        Some(RebuildLine::Progress(_)) | None => Err("the server ended before the rebuild did".into()),
+    }
 }
 
 /// A bar on standard error, shown only when that is a terminal.
@@ -96,18 +138,22 @@ fn print_report(report: &Report, json: bool) -> std::io::Result<()> {
     writeln!(out, "{}", if report.sound { "all is well" } else { "something is wrong; see above" })
 }
 
-fn print_rebuilt(report: RebuildReport, json: bool) -> std::io::Result<()> {
+fn print_rebuilt(report: &RebuildReport, json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, &report)?;
+        serde_json::to_writer(&mut out, report)?;
         return writeln!(out);
     }
-    let RebuildReport { records, lockers, compartments, reservations, elapsed_ms } = report;
+    let RebuildReport { records, lockers, compartments, reservations, elapsed_ms, differing_lockers, .. } = report;
     writeln!(
         out,
         "rebuilt from {records} records in {elapsed_ms} ms: {lockers} lockers, {compartments} compartments, \
          {reservations} reservations"
-    )
+    )?;
+    match report.compared_lockers {
+        Some(compared) => writeln!(out, "compared with the old one: {compared} lockers, {differing_lockers} differ"),
+        None => writeln!(out, "not compared with the old one, which is of another log or cannot be read"),
+    }
 }
 
 /// Asks `/readyz`; no more of HTTP than that takes.

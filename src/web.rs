@@ -2,6 +2,7 @@
 //!
 //! One list makes both the router and the OpenAPI document, so they cannot differ.
 
+pub mod admin;
 pub mod catalogue;
 pub mod events;
 pub mod extract;

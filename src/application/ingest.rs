@@ -67,6 +67,8 @@ pub(crate) enum Aside {
     /// Hand out the rows of everything touched since the last time, as they are at the durable
     /// head.
     TakeRows(oneshot::Sender<(Rows, Head)>),
+    /// Hand out the rows of everything there is.
+    TakeAllRows(oneshot::Sender<(Rows, Head)>),
     /// Say whether the log could take records now.
     CheckLog(oneshot::Sender<Result<(), LogFailure>>),
 }
@@ -115,8 +117,17 @@ impl WriterQueue {
 
     /// Rows and head for the projection; `None` when the writer has ended.
     pub async fn take_rows(&self) -> Option<(Rows, Head)> {
+        self.take(Aside::TakeRows).await
+    }
+
+    /// The rows of everything there is. Costs the writer a moment in proportion to that.
+    pub async fn take_all_rows(&self) -> Option<(Rows, Head)> {
+        self.take(Aside::TakeAllRows).await
+    }
+
+    async fn take(&self, aside: impl FnOnce(oneshot::Sender<(Rows, Head)>) -> Aside) -> Option<(Rows, Head)> {
         let (reply, rows) = oneshot::channel();
-        self.commands.send(Command::Aside(Aside::TakeRows(reply))).await.ok()?;
+        self.commands.send(Command::Aside(aside(reply))).await.ok()?;
         rows.await.ok()
     }
 

@@ -1,13 +1,15 @@
 //! The ports: what the use cases need from the outside. Each has an adapter in `infrastructure`
 //! and a test that makes it fail.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
+use crate::domain::hash::StateHash;
+use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
 use crate::domain::record::{Head, Record};
 use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus, Rows};
 
@@ -61,32 +63,87 @@ impl Durable {
     }
 }
 
-/// The projection as its task sees it: rows in, one transaction at a time.
+/// The records of the log from the first one on, each with the head that it makes. What is appended
+/// meanwhile is read too.
+pub type Records = Box<dyn Iterator<Item = Result<(Record, Head), HistoryFailure>> + Send>;
+
+/// The log could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct HistoryFailure(pub String);
+
+/// The projection as its writers see it: rows in, one transaction at a time.
 #[async_trait]
 pub trait Projection: Send + Sync {
+    /// Brings the tables up to date and makes this process the only one that writes them.
+    async fn open(&self) -> Result<(), StoreError>;
+
     /// Up to where the rows are written; the zero head for an empty projection.
     async fn checkpoint(&self) -> Result<Head, StoreError>;
 
-    /// Writes rows and the checkpoint in one transaction. Harmless when repeated.
-    async fn apply(&self, rows: &Rows, head: Head) -> Result<(), StoreError>;
+    /// Takes the projection from one head to another, rows and checkpoint in one transaction. Writes
+    /// only where it finds `from`; that it finds `to` already is as good. So a repetition is
+    /// harmless, and nothing is ever built upon another history.
+    async fn advance(&self, rows: &Rows, from: Head, to: Head) -> Result<Standing, StoreError>;
+
+    /// Replaces everything by the rows of all of history up to `head`, in one transaction.
+    async fn reset(&self, rows: &Rows, head: Head) -> Result<(), StoreError>;
 
     /// Everything that is stored, and the checkpoint it belongs to, as one moment saw them.
     async fn contents(&self) -> Result<(Head, Rows), StoreError>;
+
+    /// The stored state hash of every locker, and the checkpoint they belong to, as one moment saw
+    /// them.
+    async fn state_hashes(&self) -> Result<(Head, BTreeMap<LockerId, StateHash>), StoreError>;
+
+    /// Begins an empty second projection beside this one; what an interrupted attempt left is
+    /// removed.
+    async fn successor(self: Arc<Self>) -> Result<Box<dyn Successor>, StoreError>;
+
+    /// Lets go of the database in order.
+    async fn close(&self);
+}
+
+/// Where a projection was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Where it was expected, and now where it should be.
+    AsLeft,
+    /// Somewhere else: a backup was restored, a replica that had missed something took over, or
+    /// somebody else writes. Nothing was written.
+    Elsewhere(Head),
+}
+
+/// A second projection that is to take the place of the first.
+#[async_trait]
+pub trait Successor: Send + Sync {
+    fn projection(&self) -> &dyn Projection;
+
+    /// Takes the place of the first in one step. Whoever reads meanwhile sees the one or the other,
+    /// and waits at most a moment.
+    async fn take_over(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What a query found, and the moment it saw.
+#[derive(Debug, Clone)]
+pub struct Seen<T> {
+    pub value: Option<T>,
+    /// The checkpoint's sequence at that moment.
+    pub sequence: Sequence,
 }
 
 /// Lockers and their compartments, as the projection has them.
 #[async_trait]
 pub trait LockerRepository: Send + Sync {
-    async fn summary(&self, id: &LockerId) -> Result<Option<LockerSummary>, StoreError>;
+    async fn summary(&self, id: &LockerId) -> Result<Seen<LockerSummary>, StoreError>;
 
-    async fn compartment(&self, locker: &LockerId, id: &CompartmentId)
-    -> Result<Option<CompartmentStatus>, StoreError>;
+    async fn compartment(&self, locker: &LockerId, id: &CompartmentId) -> Result<Seen<CompartmentStatus>, StoreError>;
 }
 
 /// Reservations, as the projection has them.
 #[async_trait]
 pub trait ReservationRepository: Send + Sync {
-    async fn status(&self, id: &ReservationId) -> Result<Option<ReservationStatus>, StoreError>;
+    async fn status(&self, id: &ReservationId) -> Result<Seen<ReservationStatus>, StoreError>;
 }
 
 /// The database did not do what it was asked. May pass by itself.
@@ -96,10 +153,23 @@ pub struct StoreError {
     /// What failed, as the rest of a sentence: "could not be read".
     doing: &'static str,
     source: Arc<dyn Error + Send + Sync>,
+    may_pass: bool,
 }
 
 impl StoreError {
+    /// Something that will be the same at the next attempt, unless somebody does something.
     pub fn new(doing: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { doing, source: source.into().into() }
+        Self { doing, source: source.into().into(), may_pass: false }
+    }
+
+    /// Something that may pass: nobody answers, or not now.
+    pub fn passing(doing: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { may_pass: true, ..Self::new(doing, source) }
+    }
+
+    /// Whether the same attempt may work some time later with nothing changed by anybody.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        self.may_pass
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::ids::Sequence;
@@ -18,6 +18,7 @@ pub struct Progress {
     projected: watch::Sender<Sequence>,
     log_failed: watch::Sender<bool>,
     projection_error: Mutex<Option<String>>,
+    projection_doubted: Notify,
     conflicting_duplicates: AtomicU64,
 }
 
@@ -29,6 +30,7 @@ impl Progress {
             projected: watch::Sender::new(projected),
             log_failed: watch::Sender::new(false),
             projection_error: Mutex::new(None),
+            projection_doubted: Notify::new(),
             conflicting_duplicates: AtomicU64::new(0),
         }
     }
@@ -64,16 +66,24 @@ impl Progress {
         let _ = durable.wait_for(|head| *head > projected).await;
     }
 
-    /// Waits until everything that is durable now is projected. False when the deadline passes
-    /// before.
-    pub async fn wait_until_projected(&self, deadline: Instant) -> bool {
-        let head = self.durable();
-        if self.projected() >= head {
+    /// Waits until everything up to `due` is projected. False when the deadline passes before.
+    pub async fn wait_until_projected(&self, due: Sequence, deadline: Instant) -> bool {
+        if self.projected() >= due {
             return true;
         }
         let mut projected = self.projected.subscribe();
-        let reached = projected.wait_for(|sequence| *sequence >= head);
+        let reached = projected.wait_for(|sequence| *sequence >= due);
         matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// Somebody did not find the projection as it should be; its task has to look after it.
+    pub fn doubt_projection(&self) {
+        self.projection_doubted.notify_one();
+    }
+
+    /// Waits until somebody doubts. Doubts that come together count as one.
+    pub async fn wait_for_doubt(&self) {
+        self.projection_doubted.notified().await;
     }
 
     /// The log takes no more; the process has to end.

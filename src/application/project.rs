@@ -4,15 +4,20 @@
 //! it last asked, as they now are, and writes them with the checkpoint in one transaction; what
 //! happens meanwhile is merged into the next one. A start after a crash is the same step: the
 //! writer then begins with everything touched that the checkpoint does not cover.
+//!
+//! Every transaction begins where the last one ended. A database that is found elsewhere (restored
+//! from a backup, replaced by a replica that had missed something) is written anew as a whole,
+//! because nobody knows any more what it misses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::application::ingest::WriterQueue;
-use crate::application::ports::{Projection, StoreError};
+use crate::application::ports::{Projection, Standing, StoreError};
 use crate::application::progress::Progress;
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
@@ -21,10 +26,15 @@ use crate::domain::rows::Rows;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Where this process left the projection; `None` when what it holds is of no use. Whoever holds
+/// the lock keeps the projection as it is.
+pub type Position = Arc<Mutex<Option<Head>>>;
+
 /// Writes rows until its writer ends.
 pub struct Projector {
     pub projection: Arc<dyn Projection>,
     pub progress: Arc<Progress>,
+    pub position: Position,
 }
 
 impl Projector {
@@ -33,35 +43,103 @@ impl Projector {
     /// May be dropped in between, but then nothing more may be written by this process: the rows
     /// it held are missing, and only the next start knows that from the checkpoint.
     pub async fn follow(&self, writer: &WriterQueue) {
+        if self.position.lock().await.is_none() && !self.write_anew(writer).await {
+            return;
+        }
         loop {
-            tokio::select! {
+            let rows = tokio::select! {
                 biased;
                 () = writer.closed() => return,
-                () = self.progress.wait_for_lag() => {}
+                () = self.progress.wait_for_lag() => writer.take_rows().await,
+                // Nothing is written, but where the database stands is looked at.
+                () = self.progress.wait_for_doubt() => self.position.lock().await.map(|head| (Rows::default(), head)),
+            };
+            let Some((rows, head)) = rows else { return };
+            if let Standing::Elsewhere(found) = self.write(&rows, head).await {
+                warn!(
+                    found_sequence = %found.sequence, left_sequence = %self.progress.projected(),
+                    "the database is not where it was left: everything is written anew"
+                );
+                if !self.write_anew(writer).await {
+                    return;
+                }
             }
-            let Some((rows, head)) = writer.take_rows().await else { return };
-            self.write(&rows, head).await;
         }
     }
 
     /// Writes one set of rows, as often as it takes. Rows are never let go of before they are in:
     /// the writer has forgotten by now that they were touched.
-    pub async fn write(&self, rows: &Rows, head: Head) {
-        let mut pause = RETRY_MIN;
-        while let Err(error) = self.projection.apply(rows, head).await {
-            self.failed(&error, pause);
-            sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MAX);
+    pub async fn write(&self, rows: &Rows, head: Head) -> Standing {
+        let mut retry = Retry::new(&self.progress);
+        loop {
+            match self.try_to_write(rows, head).await {
+                Ok(standing) => {
+                    retry.succeeded();
+                    if standing == Standing::AsLeft {
+                        self.progress.publish_projected(head.sequence);
+                    }
+                    return standing;
+                }
+                Err(error) => retry.failed(&error).await,
+            }
         }
-        if self.progress.projection_error().is_some() {
-            info!(sequence = %head.sequence, "the projection works again");
-            self.progress.publish_projection_error(None);
-        }
-        self.progress.publish_projected(head.sequence);
     }
 
-    fn failed(&self, error: &StoreError, pause: Duration) {
-        warn!(%error, lag_events = self.progress.lag_events(), retry_ms = pause.as_millis(), "the projection is held up");
+    async fn try_to_write(&self, rows: &Rows, head: Head) -> Result<Standing, StoreError> {
+        let mut position = self.position.lock().await;
+        let Some(from) = *position else { return Ok(Standing::Elsewhere(Head::default())) };
+        let standing = self.projection.advance(rows, from, head).await?;
+        *position = (standing == Standing::AsLeft).then_some(head);
+        Ok(standing)
+    }
+
+    /// Writes everything there is; false when the writer has ended.
+    async fn write_anew(&self, writer: &WriterQueue) -> bool {
+        let Some((rows, head)) = writer.take_all_rows().await else { return false };
+        let mut retry = Retry::new(&self.progress);
+        loop {
+            let mut position = self.position.lock().await;
+            match self.projection.reset(&rows, head).await {
+                Ok(()) => {
+                    *position = Some(head);
+                    break;
+                }
+                Err(error) => {
+                    drop(position);
+                    retry.failed(&error).await;
+                }
+            }
+        }
+        retry.succeeded();
+        self.progress.publish_projected(head.sequence);
+        info!(sequence = %head.sequence, "the projection is written anew");
+        true
+    }
+}
+
+/// Attempts that go on until one works, with growing pauses, for all to see.
+struct Retry<'p> {
+    progress: &'p Progress,
+    pause: Duration,
+}
+
+impl<'p> Retry<'p> {
+    fn new(progress: &'p Progress) -> Self {
+        Self { progress, pause: RETRY_MIN }
+    }
+
+    async fn failed(&mut self, error: &StoreError) {
+        let (lag_events, retry_ms) = (self.progress.lag_events(), self.pause.as_millis());
+        warn!(%error, lag_events, retry_ms, "the projection is held up");
         self.progress.publish_projection_error(Some(error.to_string()));
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(RETRY_MAX);
+    }
+
+    fn succeeded(&self) {
+        if self.progress.projection_error().is_some() {
+            info!("the projection works again");
+            self.progress.publish_projection_error(None);
+        }
     }
 }

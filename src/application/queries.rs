@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::application::ports::{LockerRepository, ReservationRepository, StoreError};
+use crate::application::ports::{LockerRepository, ReservationRepository, Seen, StoreError};
 use crate::application::progress::Progress;
 use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
 use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus};
@@ -52,11 +52,26 @@ impl Queries {
     }
 
     /// Reads once the projection holds whatever was durable when the query arrived.
-    async fn answer<T>(&self, read: impl Future<Output = Result<T, StoreError>>) -> Result<T, QueryError> {
+    ///
+    /// What comes from before that moment is no answer, however fresh the database believes it to
+    /// be: a replica that had missed something may have taken its place. Whatever goes wrong makes
+    /// the projection's task look after it.
+    async fn answer<T>(
+        &self,
+        read: impl Future<Output = Result<Seen<T>, StoreError>>,
+    ) -> Result<Option<T>, QueryError> {
         let deadline = Instant::now() + self.within;
-        if !self.progress.wait_until_projected(deadline).await {
+        let due = self.progress.durable();
+        if !self.progress.wait_until_projected(due, deadline).await {
             return Err(QueryError::ProjectionBehind);
         }
-        timeout_at(deadline, read).await.map_err(|_| QueryError::TimedOut)?.map_err(QueryError::Store)
+        let result = match timeout_at(deadline, read).await {
+            Ok(Ok(seen)) if seen.sequence >= due => return Ok(seen.value),
+            Ok(Ok(_)) => Err(QueryError::ProjectionBehind),
+            Ok(Err(error)) => Err(QueryError::Store(error)),
+            Err(_) => Err(QueryError::TimedOut),
+        };
+        self.progress.doubt_projection();
+        result
     }
 }

@@ -179,6 +179,10 @@ impl Writer {
             Aside::TakeRows(reply) => {
                 let _ = reply.send((self.take_rows(), self.durable.head()));
             }
+            Aside::TakeAllRows(reply) => {
+                self.touched = Touched::default();
+                let _ = reply.send((self.world.all_rows(), self.durable.head()));
+            }
             Aside::CheckLog(reply) => {
                 let _ = reply.send(self.log.check());
             }

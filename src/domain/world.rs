@@ -7,11 +7,12 @@
 
 mod rules;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::domain::event::json::ContentDigest;
 use crate::domain::event::{Event, Severity};
 use crate::domain::fault::Fault;
+use crate::domain::hash::StateHash;
 use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
 use crate::domain::locker::{Compartment, Locker};
 use crate::domain::record::{Record, RecordedAt};
@@ -180,6 +181,11 @@ impl World {
             reservations: self.reservations.keys().cloned().collect(),
         };
         self.rows(&everything)
+    }
+
+    /// The state hash of every locker.
+    pub fn state_hashes(&mut self) -> BTreeMap<LockerId, StateHash> {
+        self.lockers.iter_mut().map(|(id, locker)| (id.clone(), locker.summary(id).state_hash)).collect()
     }
 
     fn compartment(&self, locker: &LockerId, id: &CompartmentId) -> Option<&Compartment> {

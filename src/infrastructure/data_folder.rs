@@ -66,6 +66,12 @@ impl DataFolder {
         self.root.join("projection.db")
     }
 
+    /// Where the server of this folder takes orders from whoever runs it.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.root.join("admin.sock")
+    }
+
     /// Creates what is missing and takes the folder for this process.
     pub fn lock(&self) -> Result<FolderLock, DataFolderError> {
         let log = self.log();

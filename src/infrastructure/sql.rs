@@ -1,121 +1,161 @@
 //! The projection in SQL: plain rows, no rule, no arithmetic.
+//!
+//! [`store`] holds what is the same for both databases, [`statements`] its SQL; [`sqlite`] and
+//! [`postgres`] hold what is not: how to connect, and how a second projection takes the place of
+//! the first.
 
+pub mod line;
 pub mod lookups;
+pub mod postgres;
+pub mod queries;
+pub mod rows;
 pub mod sqlite;
 pub mod sqlite_file;
+pub mod statements;
+pub mod store;
+pub mod url;
 
-use std::error::Error;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Postgres, Sqlite};
 
-use crate::application::ports::StoreError;
-use crate::domain::hash::{ChainHash, StateHash};
-use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
+use crate::application::ports::{LockerRepository, Projection, ReservationRepository, StoreError, Successor};
 use crate::domain::record::Head;
-use crate::domain::reservation::ReservationState;
-use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+use crate::domain::rows::Rows;
+use crate::infrastructure::sql::line::Role;
+use crate::infrastructure::sql::postgres::PostgresPlace;
+use crate::infrastructure::sql::queries::SqlQueries;
+use crate::infrastructure::sql::rows::Cells;
+use crate::infrastructure::sql::sqlite::SqlitePlace;
+use crate::infrastructure::sql::statements::Statements;
+use crate::infrastructure::sql::store::SqlStore;
+use crate::infrastructure::sql::url::DatabaseUrl;
 
-/// How many rows one statement writes at most, so that its parameter stays small.
-const MAX_STATEMENT_ROWS: usize = 10_000;
+/// What is different from one database to the other.
+pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
+    const STATEMENTS: Statements;
+    /// Begins a transaction that will write.
+    const BEGIN_WRITING: &'static str;
+    /// Begins a transaction in which all reads see one moment.
+    const BEGIN_READING: &'static str;
 
-/// The rows of one transaction as JSON arrays of arrays, for each table as many as it takes: so a
-/// statement has one parameter and one text, however many rows there are.
-struct RowParameters {
-    lockers: Vec<String>,
-    compartments: Vec<String>,
-    reservations: Vec<String>,
+    /// Tells, as `tables`, which tables the names stand for; `None` where a connection never sees
+    /// that change.
+    const SELECT_TABLES: Option<&'static str>;
+
+    /// Where a projection is.
+    type Place: Debug + Send + Sync + 'static;
+
+    /// Opens a connection. A writer's brings the tables up to date, and belongs to the only process
+    /// that writes.
+    fn connect(
+        place: &Self::Place,
+        role: Role,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
+
+    /// Closes a connection in order.
+    fn close(connection: Self::Connection) -> impl Future<Output = ()> + Send;
+
+    fn run(connection: &mut Self::Connection, statement: &'static str) -> impl Future<Output = Done<()>> + Send;
+
+    fn write(
+        connection: &mut Self::Connection,
+        statement: &'static str,
+        rows: String,
+    ) -> impl Future<Output = Done<()>> + Send;
+
+    fn fetch(
+        connection: &mut Self::Connection,
+        statement: &'static str,
+        keys: Option<String>,
+    ) -> impl Future<Output = Done<Vec<Self::Row>>> + Send;
+
+    /// Begins a second projection beside the first.
+    fn successor(live: &Arc<SqlStore<Self>>) -> impl Future<Output = Result<Box<dyn Successor>, StoreError>> + Send;
 }
 
-impl RowParameters {
-    fn of(rows: &Rows) -> Self {
-        Self {
-            lockers: in_chunks(&rows.lockers, |row| {
-                let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } =
-                    row;
-                (locker_id, compartments, active_reservations, degraded_compartments, state_hash)
-            }),
-            compartments: in_chunks(&rows.compartments, |row| {
-                let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
-                (&row.locker_id, compartment_id, u8::from(*degraded), active_reservation)
-            }),
-            reservations: in_chunks(&rows.reservations, |row| (&row.reservation_id, row.status)),
+type Done<T> = Result<T, sqlx::Error>;
+
+/// How long the database may take for one statement.
+#[derive(Debug, Clone, Copy)]
+pub struct SqlLimits {
+    /// For the projection's own statements.
+    pub statement: Duration,
+    /// For the statements that answer queries.
+    pub query: Duration,
+}
+
+/// A database, seen through the ports.
+pub struct Database {
+    pub projection: Arc<dyn Projection>,
+    pub lockers: Arc<dyn LockerRepository>,
+    pub reservations: Arc<dyn ReservationRepository>,
+}
+
+impl Database {
+    /// The database at a URL. Connects to nothing yet.
+    #[must_use]
+    pub fn at(url: &DatabaseUrl, limits: SqlLimits) -> Self {
+        match url {
+            DatabaseUrl::Sqlite(path) => Self::of::<Sqlite>(SqlitePlace::writable(path), limits),
+            DatabaseUrl::Postgres(options) => Self::of::<Postgres>(PostgresPlace::live(options), limits),
         }
+    }
+
+    fn of<D: Dialect>(place: D::Place, limits: SqlLimits) -> Self {
+        let store = SqlStore::<D>::new(place, limits);
+        let queries = Arc::new(SqlQueries::start(&store));
+        Self { projection: store, lockers: Arc::clone(&queries) as _, reservations: queries }
     }
 }
 
-fn in_chunks<'r, R, T: Serialize>(rows: &'r [R], columns: impl Fn(&'r R) -> T + Copy) -> Vec<String> {
-    rows.chunks(MAX_STATEMENT_ROWS).map(|chunk| json_rows(chunk.iter().map(columns))).collect()
-}
-
-fn json_rows(rows: impl Iterator<Item = impl Serialize>) -> String {
-    let rows: Vec<_> = rows.collect();
-    serde_json::to_string(&rows).expect("texts and numbers have a JSON form")
-}
-
-/// A stored value that the service never writes: somebody else changed the database.
-#[derive(Debug, thiserror::Error)]
-#[error("column {column} holds {value:?}, which lockstream never writes")]
-struct ForeignValue {
-    column: &'static str,
-    value: String,
-}
-
-type Read<T> = Result<T, sqlx::Error>;
-
-fn read_locker(row: &SqliteRow) -> Read<LockerSummary> {
-    Ok(LockerSummary {
-        locker_id: text(row, "locker_id", |text| LockerId::parse(text).ok())?,
-        compartments: count(row, "compartments")?,
-        active_reservations: count(row, "active_reservations")?,
-        degraded_compartments: count(row, "degraded_compartments")?,
-        state_hash: text(row, "state_hash", StateHash::parse)?,
-    })
-}
-
-fn read_compartment(row: &SqliteRow) -> Read<CompartmentRow> {
-    let locker_id = text(row, "locker_id", |text| LockerId::parse(text).ok())?;
-    let active: Option<&str> = row.try_get("active_reservation")?;
-    let status = CompartmentStatus {
-        compartment_id: text(row, "compartment_id", |text| CompartmentId::parse(text).ok())?,
-        degraded: row.try_get("degraded")?,
-        active_reservation: active
-            .map(|_| text(row, "active_reservation", |text| ReservationId::parse(text).ok()))
-            .transpose()?,
-    };
-    Ok(CompartmentRow { locker_id, status })
-}
-
-fn read_reservation(row: &SqliteRow) -> Read<ReservationStatus> {
-    Ok(ReservationStatus {
-        reservation_id: text(row, "reservation_id", |text| ReservationId::parse(text).ok())?,
-        status: text(row, "status", ReservationState::parse)?,
-    })
-}
-
-fn read_checkpoint(row: &SqliteRow) -> Read<Head> {
-    Ok(Head {
-        sequence: Sequence::new(count(row, "sequence")?),
-        chain_hash: text(row, "chain_hash", ChainHash::parse)?,
-    })
-}
-
-fn text<T>(row: &SqliteRow, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
-    let value: &str = row.try_get(column)?;
-    parse(value).ok_or_else(|| foreign(column, value.to_owned()))
-}
-
-fn count(row: &SqliteRow, column: &'static str) -> Read<u64> {
-    let value: i64 = row.try_get(column)?;
-    u64::try_from(value).map_err(|_| foreign(column, value.to_string()))
-}
-
-fn foreign(column: &'static str, value: String) -> sqlx::Error {
-    let source: Box<dyn Error + Send + Sync> = Box::new(ForeignValue { column, value });
-    sqlx::Error::ColumnDecode { index: column.to_owned(), source }
+/// What a database holds, read beside whoever writes it; `None` where there is no projection.
+pub async fn contents_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(path) => sqlite::contents_of(path, limits).await,
+        DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits).await,
+    }
 }
 
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| StoreError::new(doing, source)
+    move |source| if may_pass(&source) { StoreError::passing(doing, source) } else { StoreError::new(doing, source) }
+}
+
+/// Whether the same attempt may work some time later, with nothing changed by anybody.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // PostgreSQL's classes 08 (connection), 53 (resources) and 57P (the server starts or
+        // stops); see its manual, appendix A.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// Why the tables could not be brought up to date.
+fn not_migrated(migrations: &Migrator, error: MigrateError) -> StoreError {
+    let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match error {
+        MigrateError::VersionMissing(found) => StoreError::new(
+            "is of a newer lockstream",
+            format!(
+                "its tables have version {found}, and this one knows them up to {known}. Start the newer one, or make \
+                 the projection anew with `lockstream rebuild`"
+            ),
+        ),
+        MigrateError::VersionMismatch(found) => StoreError::new(
+            "is not what lockstream made",
+            format!("version {found} of its tables differs. `lockstream rebuild` makes the projection anew"),
+        ),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            failed("could not be brought up to date")(error)
+        }
+        error => StoreError::new("could not be brought up to date", error),
+    }
 }

@@ -106,11 +106,20 @@ async fn check_log(app: &App) -> Result<(), String> {
 }
 
 async fn check_projection(app: &App) -> Result<(), String> {
-    match timeout(CHECK_TIMEOUT, app.projection.checkpoint()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("the database did not answer within {} ms", CHECK_TIMEOUT.as_millis())),
+    let due = app.progress.projected();
+    let checked = match timeout(CHECK_TIMEOUT, app.projection.checkpoint()).await {
+        Ok(Ok(head)) if head.sequence >= due => Ok(()),
+        Ok(Ok(head)) => Err(format!(
+            "the database stands at sequence {}, but it had {due} already: is it another one?",
+            head.sequence
+        )),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the database did not answer within {} ms", CHECK_TIMEOUT.as_millis())),
+    };
+    if checked.is_err() {
+        app.progress.doubt_projection();
     }
+    checked?;
     if let Some(error) = app.progress.projection_error() {
         return Err(error);
     }

@@ -96,7 +96,7 @@ impl Reader {
 }
 
 impl History {
-    /// Starts at the first record. What is appended to the last segment meanwhile is read too.
+    /// Starts at the first record. What is appended meanwhile is read too.
     pub fn open(folder: &Path) -> Result<Self, HistoryError> {
         let unreadable = |source| HistoryError::Unreadable { path: folder.to_owned(), source };
         let listed = segments::list(folder).map_err(unreadable)?;
@@ -179,8 +179,8 @@ impl History {
 
     /// Goes on to the next segment, which has to begin where the log ends so far.
     fn open_next(&mut self) -> Result<bool, HistoryError> {
-        let Some(segment) = self.upcoming.next() else { return Ok(false) };
         let due = self.head.sequence.next();
+        let Some(segment) = self.upcoming.next().or_else(|| self.begun_since(due)) else { return Ok(false) };
         if segment.first != due {
             let place = Place { segment: segments::path(&self.folder, due), line: 1, offset_bytes: 0 };
             let proof = format!("the next segment there is {}", segment.path.display());
@@ -192,6 +192,13 @@ impl History {
         let input = BufReader::with_capacity(READ_BUFFER_BYTES, file);
         self.reader = Some(Reader { segment, input, line: Vec::new(), line_number: 1, offset_bytes: 0 });
         Ok(true)
+    }
+
+    /// The segment that a server has begun since they were listed.
+    fn begun_since(&self, due: Sequence) -> Option<Segment> {
+        let is_new = self.reader.as_ref().is_some_and(|reader| reader.segment.first != due);
+        let path = segments::path(&self.folder, due);
+        (is_new && path.exists()).then_some(Segment { first: due, path })
     }
 
     /// Finds out what the damage at the present place means. `Ok` when there is none after all: a

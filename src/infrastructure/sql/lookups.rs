@@ -9,7 +9,8 @@ use std::hash::Hash;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::application::ports::StoreError;
+use crate::application::ports::{Seen, StoreError};
+use crate::domain::ids::Sequence;
 
 /// How many lookups share one statement at most.
 const MAX_GROUP: usize = 256;
@@ -25,7 +26,15 @@ pub struct Lookups<K, V> {
 #[derive(Debug)]
 struct Lookup<K, V> {
     key: K,
-    reply: oneshot::Sender<Result<Option<V>, StoreError>>,
+    reply: oneshot::Sender<Result<Seen<V>, StoreError>>,
+}
+
+/// What one statement found.
+#[derive(Debug)]
+pub struct Found<K, V> {
+    pub values: HashMap<K, V>,
+    /// The checkpoint's sequence at that moment.
+    pub sequence: Sequence,
 }
 
 impl<K, V> Lookups<K, V>
@@ -37,7 +46,7 @@ where
     /// there is for the given keys, none of them twice.
     pub fn start<R>(read: impl Fn(Vec<K>) -> R + Send + Sync + 'static) -> Self
     where
-        R: Future<Output = Result<HashMap<K, V>, StoreError>> + Send,
+        R: Future<Output = Result<Found<K, V>, StoreError>> + Send,
     {
         let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
@@ -50,7 +59,7 @@ where
     }
 
     /// Finds one value, as it is at this moment or later.
-    pub async fn find(&self, key: K) -> Result<Option<V>, StoreError> {
+    pub async fn find(&self, key: K) -> Result<Seen<V>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let ended = || StoreError::new("is closed", "the reading task has ended");
         self.queue.send(Lookup { key, reply }).await.map_err(|_| ended())?;
@@ -62,7 +71,7 @@ async fn answer<K, V, R>(group: &mut Vec<Lookup<K, V>>, read: &impl Fn(Vec<K>) -
 where
     K: Eq + Hash + Clone,
     V: Clone,
-    R: Future<Output = Result<HashMap<K, V>, StoreError>>,
+    R: Future<Output = Result<Found<K, V>, StoreError>>,
 {
     // A caller that gave up needs no row.
     group.retain(|lookup| !lookup.reply.is_closed());
@@ -71,7 +80,8 @@ where
     keys.retain(|key| seen.insert(key.clone()));
     let found = read(keys).await;
     for Lookup { key, reply } in group.drain(..) {
-        let value = found.as_ref().map(|found| found.get(&key).cloned()).map_err(StoreError::clone);
+        let seen = |found: &Found<K, V>| Seen { value: found.values.get(&key).cloned(), sequence: found.sequence };
+        let value = found.as_ref().map(seen).map_err(StoreError::clone);
         // The caller may have given up meanwhile.
         let _ = reply.send(value);
     }

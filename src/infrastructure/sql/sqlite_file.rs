@@ -1,10 +1,26 @@
 //! The SQLite file as a file: its companions, whether a process has it open, and how a new one
 //! takes its place. What is in it is the store's business.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use crate::application::ports::StoreError;
+
+/// Takes a file for this process, until the answer is dropped or the process ends.
+pub fn lock(database: &Path) -> Result<File, StoreError> {
+    let path = with_suffix(database, ".lock");
+    let failed = |error: io::Error| StoreError::new("could not be locked", error);
+    let lock = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::new("is in use", "another lockstream process writes it. Stop that one first"))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
 
 /// A new database file that will take the place of an old one.
 #[derive(Debug)]
@@ -89,11 +105,26 @@ mod tests {
     use sqlx::{Connection, SqliteConnection};
 
     use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sqlx::Sqlite;
+
     use crate::application::ports::Projection;
     use crate::domain::ids::Sequence;
     use crate::domain::record::Head;
     use crate::domain::rows::Rows;
-    use crate::infrastructure::sql::sqlite::SqliteStore;
+    use crate::infrastructure::sql::SqlLimits;
+    use crate::infrastructure::sql::sqlite::{SqlitePlace, contents_of, settle};
+    use crate::infrastructure::sql::store::SqlStore;
+
+    const LIMITS: SqlLimits = SqlLimits { statement: Duration::from_secs(10), query: Duration::from_secs(10) };
+
+    async fn open(file: &Path) -> Arc<SqlStore<Sqlite>> {
+        let store = SqlStore::new(SqlitePlace::writable(file), LIMITS);
+        store.open().await.unwrap();
+        store
+    }
 
     /// A file with a name that no URL could hold as it is.
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -116,14 +147,14 @@ mod tests {
             fs::write(leftover, "of another time").unwrap();
         }
         let replacement = SqliteReplacement::beside(&file).unwrap();
-        let store = SqliteStore::open(replacement.path(), 1).await.unwrap();
+        let store = open(replacement.path()).await;
         let head = Head { sequence: Sequence::new(7), ..Head::default() };
-        store.apply(&Rows::default(), head).await.unwrap();
-        store.settle().await.unwrap();
+        store.reset(&Rows::default(), head).await.unwrap();
+        settle(&store).await.unwrap();
         store.close().await;
         replacement.take_place().unwrap();
         assert_eq!(names(&folder), [file.file_name().unwrap().to_str().unwrap()]);
-        assert_eq!(SqliteStore::checkpoint_of(&file).await.unwrap(), head);
+        assert_eq!(contents_of(&file, LIMITS).await.unwrap(), Some((head, Rows::default())));
     }
 
     #[tokio::test]
@@ -132,14 +163,14 @@ mod tests {
         let file = folder.path().join("projection.db");
         fs::write(&file, "old").unwrap();
         let replacement = SqliteReplacement::beside(&file).unwrap();
-        let store = SqliteStore::open(replacement.path(), 1).await.unwrap();
+        let store = open(replacement.path()).await;
         // Somebody who reads keeps what is written from being moved into the file.
         let url = format!("sqlite:{}", replacement.path().display());
         let mut reader = SqliteConnection::connect(&url).await.unwrap();
         let mut reading = reader.begin().await.unwrap();
         sqlx::query("SELECT * FROM checkpoint").fetch_optional(&mut *reading).await.unwrap();
-        store.apply(&Rows::default(), Head::default()).await.unwrap();
-        let error = store.settle().await.unwrap_err().to_string();
+        store.reset(&Rows::default(), Head::default()).await.unwrap();
+        let error = settle(&store).await.unwrap_err().to_string();
         assert!(error.contains("could not be moved into its file"), "{error}");
         store.close().await;
         let before = names(&folder);
@@ -152,13 +183,12 @@ mod tests {
     async fn a_file_is_at_rest_only_while_no_process_has_it_open() {
         let (_folder, file) = place();
         assert_eq!(rest(&file), None, "there is none");
-        let open = || SqliteStore::open(&file, 1);
-        open().await.unwrap().close().await;
+        open(&file).await.close().await;
         let before = rest(&file);
         assert!(before.is_some());
-        let store = open().await.unwrap();
+        let store = open(&file).await;
         assert_eq!(rest(&file), None, "open and idle, with nothing written since");
-        store.apply(&Rows::default(), Head { sequence: Sequence::new(1), ..Head::default() }).await.unwrap();
+        store.reset(&Rows::default(), Head { sequence: Sequence::new(1), ..Head::default() }).await.unwrap();
         assert_eq!(rest(&file), None);
         store.close().await;
         assert!(rest(&file).is_some() && rest(&file) != before, "it is another file now");

@@ -1,0 +1,248 @@
+//! Rebuilding: a second projection is made from the log beside the first, brought to where that
+//! stands, compared with it, and put in its place.
+//!
+//! Beside a running service the second one follows the first until it is near; then the first is
+//! held still for a moment, in which the last records are taken in, the state hash of every locker
+//! is compared, and both change places. Events go on being recorded in that moment, and queries
+//! wait.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use crate::application::ports::{HistoryFailure, Projection, Records, Standing, StoreError};
+use crate::application::progress::Progress;
+use crate::application::project::Position;
+use crate::domain::hash::StateHash;
+use crate::domain::ids::{LockerId, Sequence};
+use crate::domain::record::Head;
+use crate::domain::rows::Rows;
+use crate::domain::world::{Touched, World};
+
+/// How near the second projection comes to the first before that is held still, in events.
+const NEAR_EVENTS: u64 = 1_000;
+/// How often it tries to come near: a log that grows faster than it can be read ends the attempts.
+const MAX_ROUNDS: usize = 100;
+/// How many lockers are named whose hashes differ; the rest are counted.
+const MAX_NAMED_LOCKERS: usize = 20;
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+pub struct RebuildReport {
+    /// The records that were folded.
+    pub records: u64,
+    pub lockers: u64,
+    pub compartments: u64,
+    pub reservations: u64,
+    /// How many lockers' state hashes were compared with the old projection; null when that could
+    /// not be read, or was of another log.
+    pub compared_lockers: Option<u64>,
+    /// How many of them differed. Only a forced rebuild ends with any.
+    pub differing_lockers: u64,
+    pub elapsed_ms: u64,
+}
+
+impl RebuildReport {
+    #[must_use]
+    pub fn new(head: Head, rows: &Rows, begin: Instant) -> Self {
+        Self {
+            records: head.sequence.get(),
+            lockers: rows.lockers.len() as u64,
+            compartments: rows.compartments.len() as u64,
+            reservations: rows.reservations.len() as u64,
+            compared_lockers: None,
+            differing_lockers: 0,
+            elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Why nothing was replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error("a rebuild is under way already")]
+    UnderWay,
+    #[error("the projection is not where it was left and is being written anew already")]
+    BeingWrittenAnew,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    History(#[from] HistoryFailure),
+    #[error("sequence {0}: {1}")]
+    Impossible(Sequence, String),
+    #[error("{0}")]
+    Differs(Differences),
+}
+
+/// Lockers whose state hash in the projection is not the one that the log gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// In the order of their ids; not all of them when there are many.
+    pub named: Vec<LockerId>,
+    pub count: usize,
+}
+
+impl Differences {
+    /// Compares what the log gives with what is stored. A locker that only one side has differs.
+    #[must_use]
+    pub fn between(folded: &BTreeMap<LockerId, StateHash>, stored: &BTreeMap<LockerId, StateHash>) -> Self {
+        let changed = folded.iter().filter(|(id, hash)| stored.get(*id) != Some(*hash)).map(|(id, _)| id);
+        let surplus = stored.keys().filter(|id| !folded.contains_key(*id));
+        let mut all: Vec<_> = changed.chain(surplus).collect();
+        all.sort_unstable();
+        Self { named: all.iter().take(MAX_NAMED_LOCKERS).map(|id| (*id).clone()).collect(), count: all.len() }
+    }
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<_> = self.named.iter().map(|id| format!("{:?}", id.as_str())).collect();
+        write!(f, "the log gives another state than the projection holds for {} lockers: ", self.count)?;
+        write!(f, "{}", named.join(", "))?;
+        if self.count > named.len() {
+            write!(f, " and {} more", self.count - named.len())?;
+        }
+        write!(
+            f,
+            ". Nothing was replaced. `lockstream verify` tells each difference; when it finds the log sound, somebody \
+             changed the database, and `lockstream rebuild --force` takes the log's word"
+        )
+    }
+}
+
+/// How far a rebuild is, in events.
+#[derive(Debug, Clone, Copy, Serialize, serde::Deserialize)]
+pub struct RebuildProgress {
+    pub read_events: u64,
+    pub total_events: u64,
+}
+
+type OnProgress = Arc<dyn Fn(RebuildProgress) + Send + Sync>;
+type OpenHistory = Box<dyn Fn() -> Result<Records, HistoryFailure> + Send + Sync>;
+
+/// Rebuilds the projection of a running service.
+pub struct Rebuilder {
+    live: Arc<dyn Projection>,
+    position: Position,
+    progress: Arc<Progress>,
+    open_history: OpenHistory,
+    under_way: Mutex<()>,
+}
+
+impl Rebuilder {
+    pub fn new(
+        live: Arc<dyn Projection>,
+        position: Position,
+        progress: Arc<Progress>,
+        open_history: OpenHistory,
+    ) -> Self {
+        Self { live, position, progress, open_history, under_way: Mutex::new(()) }
+    }
+
+    /// Rebuilds; with `force` also where the old projection differs from what the log gives.
+    pub async fn rebuild(&self, force: bool, on_progress: OnProgress) -> Result<RebuildReport, RebuildError> {
+        let _alone = self.under_way.try_lock().map_err(|_| RebuildError::UnderWay)?;
+        let begin = Instant::now();
+        let successor = Arc::clone(&self.live).successor().await?;
+        let mut next = Next { fold: Fold::new((self.open_history)()?), written: Head::default(), on_progress };
+        for _ in 0..MAX_ROUNDS {
+            next.advance(successor.projection(), self.progress.projected()).await?;
+            if self.progress.projected().get() - next.written.sequence.get() <= NEAR_EVENTS {
+                break;
+            }
+        }
+
+        // From here on the first projection stands still.
+        let position = self.position.lock().await;
+        let at = position.ok_or(RebuildError::BeingWrittenAnew)?;
+        next.advance(successor.projection(), at.sequence).await?;
+        let (live_at, stored) = self.live.state_hashes().await?;
+        let (next_at, folded) = successor.projection().state_hashes().await?;
+        if live_at != at || next_at != at {
+            self.progress.doubt_projection();
+            return Err(RebuildError::BeingWrittenAnew);
+        }
+        let differences = Differences::between(&folded, &stored);
+        if differences.count > 0 && !force {
+            return Err(RebuildError::Differs(differences));
+        }
+        let taken_over = successor.take_over().await;
+        drop(position);
+        if let Err(error) = taken_over {
+            self.progress.doubt_projection();
+            return Err(error.into());
+        }
+        Ok(RebuildReport {
+            compared_lockers: Some(stored.len() as u64),
+            differing_lockers: differences.count as u64,
+            ..RebuildReport::new(at, &next.fold.world.all_rows(), begin)
+        })
+    }
+}
+
+/// The second projection under construction.
+struct Next {
+    fold: Fold,
+    /// Up to where its rows are written.
+    written: Head,
+    on_progress: OnProgress,
+}
+
+impl Next {
+    /// Folds the log up to `until` and writes what that changed.
+    async fn advance(&mut self, projection: &dyn Projection, until: Sequence) -> Result<(), RebuildError> {
+        let (mut fold, on_progress) = (std::mem::take(&mut self.fold), Arc::clone(&self.on_progress));
+        let folding = spawn_blocking(move || {
+            let folded = fold.follow(until, &on_progress);
+            (fold, folded)
+        });
+        let (fold, folded) = folding.await.expect("folding does not panic");
+        self.fold = fold;
+        folded?;
+        let rows = self.fold.take_rows();
+        match projection.advance(&rows, self.written, self.fold.head).await? {
+            Standing::AsLeft => self.written = self.fold.head,
+            Standing::Elsewhere(_) => return Err(RebuildError::UnderWay),
+        }
+        Ok(())
+    }
+}
+
+/// The log, folded up to somewhere.
+#[derive(Default)]
+struct Fold {
+    records: Option<Records>,
+    world: World,
+    touched: Touched,
+    head: Head,
+}
+
+impl Fold {
+    fn new(records: Records) -> Self {
+        Self { records: Some(records), ..Self::default() }
+    }
+
+    /// Reads on up to a record that is known to be durable, and never beyond: what is behind it may
+    /// be half written.
+    fn follow(&mut self, until: Sequence, on_progress: &OnProgress) -> Result<(), RebuildError> {
+        let ended = || HistoryFailure("the log ends before its durable head".into());
+        while self.head.sequence < until {
+            let (record, head) = self.records.as_mut().and_then(Iterator::next).ok_or_else(ended)??;
+            self.world
+                .replay(&record, &mut self.touched)
+                .map_err(|error| RebuildError::Impossible(record.sequence, error.to_string()))?;
+            self.head = head;
+            on_progress(RebuildProgress { read_events: head.sequence.get(), total_events: until.get() });
+        }
+        Ok(())
+    }
+
+    fn take_rows(&mut self) -> Rows {
+        self.world.rows(&std::mem::take(&mut self.touched))
+    }
+}

@@ -1,0 +1,124 @@
+//! The commands that work on a data folder by themselves: `verify` and `rebuild`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::warn;
+
+use crate::application::ports::{Durable, StoreError};
+use crate::application::rebuild::{Differences, RebuildError, RebuildReport};
+use crate::application::verify::{Report, Verification};
+use crate::composition::{AtCheckpoint, StartError, lock, open_log};
+use crate::config::{Limits, StorageSettings};
+use crate::infrastructure::data_folder::DataFolderError;
+use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
+use crate::infrastructure::event_log::recovery::{DurabilityProof, ProofSource, ReadBytes, RecoveryError};
+use crate::infrastructure::sql::{Database, contents_of};
+
+/// Makes the projection anew while no server runs: beside the old one, which it replaces at the
+/// end. With `force` also where the old one differs from what the log gives.
+pub async fn rebuild(
+    storage: &StorageSettings,
+    limits: &Limits,
+    force: bool,
+    on_read: impl Fn(ReadBytes),
+) -> Result<RebuildReport, StartError> {
+    let begin = Instant::now();
+    let _locks = lock(storage)?;
+    let live = Database::at(&storage.database(), limits.sql()).projection;
+    let database = |source| StartError::Database { url: storage.database(), source };
+    let successor = Arc::clone(&live).successor().await.map_err(database)?;
+    // What the old one proves about the log, as far as it can still be read. Without it, damage to
+    // records that were acknowledged could pass for a torn batch and be cut off.
+    let old = live.state_hashes().await.inspect_err(|error| warn!(%error, "the old projection cannot be compared"));
+    let old = old.ok();
+
+    let checkpoint = old.as_ref().map(|(checkpoint, _)| *checkpoint);
+    let on_read = |read| {
+        on_read(read);
+        Ok(())
+    };
+    let folder = storage.folder();
+    let at_checkpoint = checkpoint.map_or(AtCheckpoint::Nothing, AtCheckpoint::NoteHashes);
+    let seen = checkpoint.map(|head| DurabilityProof { source: ProofSource::Checkpoint, head });
+    let opened = match open_log(&folder, seen.as_slice(), limits, at_checkpoint, on_read) {
+        // A projection of another history says nothing about this log; it is what gets replaced.
+        Err(StartError::Recovery(RecoveryError::OtherHistory { source_: ProofSource::Checkpoint, .. })) => {
+            warn!("the old projection belongs to another log and is not compared");
+            open_log(&folder, &[], limits, AtCheckpoint::Nothing, on_read)
+        }
+        opened => opened,
+    };
+    let mut opened = opened?;
+    Durable::recovered(&mut opened.log, opened.head)?;
+
+    let comparable = old.zip(opened.at_checkpoint);
+    let differences = comparable.as_ref().map(|((_, stored), folded)| Differences::between(folded, stored));
+    if let Some(differences) = differences.as_ref().filter(|differences| differences.count > 0 && !force) {
+        return Err(RebuildError::Differs(differences.clone()).into());
+    }
+    let rows = opened.world.all_rows();
+    successor.projection().reset(&rows, opened.head).await.map_err(database)?;
+    successor.take_over().await.map_err(database)?;
+    live.close().await;
+    Ok(RebuildReport {
+        compared_lockers: comparable.map(|((_, stored), _)| stored.len() as u64),
+        differing_lockers: differences.map_or(0, |differences| differences.count as u64),
+        ..RebuildReport::new(opened.head, &rows, begin)
+    })
+}
+
+/// Why a verification could not be carried out; findings are no errors.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("there is no log in {}: is LOCKSTREAM_DATA_DIR right?", .0.display())]
+    NoLog(PathBuf),
+    #[error(transparent)]
+    Log(HistoryError),
+    #[error(transparent)]
+    Database(#[from] StoreError),
+    #[error(transparent)]
+    Mark(#[from] DataFolderError),
+}
+
+/// Walks the log and compares the projection with it. Reads only, and takes no lock: a server may
+/// be running.
+pub async fn verify(
+    storage: &StorageSettings,
+    limits: &Limits,
+    on_read: impl Fn(ReadBytes),
+) -> Result<Report, VerifyError> {
+    let folder = storage.folder();
+    if !folder.log().is_dir() {
+        return Err(VerifyError::NoLog(folder.log()));
+    }
+    let mut verification = Verification::default();
+    // The projection first: the log that is read after it is never behind it.
+    if let Some(contents) = contents_of(&storage.database(), limits.sql()).await? {
+        verification.expect_projection(contents);
+    }
+    match folder.clean_stop() {
+        Ok(mark) => mark.into_iter().for_each(|head| verification.expect_head(head)),
+        Err(unusable @ DataFolderError::BadMark { .. }) => verification.unreadable_mark(unusable.to_string()),
+        Err(unreadable) => return Err(unreadable.into()),
+    }
+    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?;
+    while let Some(item) = history.next() {
+        match item {
+            Ok((record, head)) => {
+                verification.take(&record, head);
+                on_read(ReadBytes { done: history.bytes_read(), total: history.bytes_total() });
+            }
+            Err(HistoryError::Damaged(damage)) => match damage.extent {
+                Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, &damage.to_string(), bytes),
+                Extent::Foreign => verification.foreign_record(damage.to_string()),
+                Extent::LostHistory { ref proof } => {
+                    verification.lost_history(damage.sequence, &format!("{damage}; {proof}"));
+                }
+            },
+            Err(error) => return Err(VerifyError::Log(error)),
+        }
+    }
+    Ok(verification.finish())
+}

@@ -1,0 +1,60 @@
+//! The socket in the data folder through which whoever runs the server gives it orders.
+//!
+//! A Unix socket is reachable from this machine alone, and there only by those whom the file's
+//! rights let in: a port would need a password to be as safe.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+/// How many bytes of a path an address of a socket holds for sure.
+const MAX_PATH_BYTES: usize = 100;
+
+/// Opens the socket for the server that holds the folder's lock. What a killed one left is removed.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = with_short(path, |path| UnixListener::bind(path))?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Sends an order and hands on each line of the answer's body.
+///
+/// As little of HTTP as that takes: version 1.0, whose answers end with the connection.
+pub fn order(path: &Path, target: &str, mut on_line: impl FnMut(&str)) -> io::Result<()> {
+    let mut stream = with_short(path, |path| UnixStream::connect(path))?;
+    write!(stream, "POST {target} HTTP/1.0\r\nhost: admin\r\ncontent-length: 0\r\n\r\n")?;
+    let mut lines = BufReader::new(stream).lines();
+    let status = lines.next().transpose()?.unwrap_or_default();
+    if !status.contains(" 200 ") {
+        return Err(io::Error::other(format!("the server answered {status:?}")));
+    }
+    for line in lines.by_ref() {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    for line in lines {
+        on_line(&line?);
+    }
+    Ok(())
+}
+
+/// Does something with a path that a socket's address has room for.
+fn with_short<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if path.as_os_str().len() <= MAX_PATH_BYTES {
+        return act(path);
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return act(path) };
+    let folder = File::open(folder)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    act(&short.join(name))
+}

@@ -1,0 +1,107 @@
+//! One connection to a database: opened when it is needed, thrown away after anything that went
+//! wrong, and never waited for longer than its limit.
+//!
+//! Every user of the database has a line of its own and uses it for one thing at a time, so there
+//! is nothing to pool. What a pool would have to find out (is this connection still good, what did
+//! its last user leave open, does the other side still listen) does not arise: a connection that
+//! failed, was too slow or whose user gave up in the middle is closed, and the next user gets a new
+//! one. That is what heals a database that was restarted, moved or cut off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+use crate::application::ports::StoreError;
+use crate::infrastructure::sql::Dialect;
+
+/// What a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Brings the tables up to date when it opens, and writes.
+    Writer,
+    Reader,
+}
+
+/// A place for one connection.
+pub struct Line<D: Dialect> {
+    place: Arc<D::Place>,
+    role: Role,
+    /// How long opening, or one statement, may take.
+    limit: Duration,
+    connection: Mutex<Option<D::Connection>>,
+}
+
+impl<D: Dialect> Line<D> {
+    pub fn new(place: &Arc<D::Place>, role: Role, limit: Duration) -> Self {
+        Self { place: Arc::clone(place), role, limit, connection: Mutex::new(None) }
+    }
+
+    /// Takes the connection, or opens one.
+    pub async fn take(&self) -> Result<InUse<'_, D>, StoreError> {
+        let mut slot = self.connection.lock().await;
+        let connection = match slot.take() {
+            Some(connection) => connection,
+            None => timeout(self.limit, D::connect(&self.place, self.role, self.limit))
+                .await
+                .map_err(|_| StoreError::passing("could not be reached", NoAnswer(self.limit)))??,
+        };
+        Ok(InUse { slot, connection, limit: self.limit })
+    }
+
+    /// Closes the connection in order and keeps the line closed while the answer lives.
+    pub async fn hold(&self) -> MutexGuard<'_, Option<D::Connection>> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = slot.take() {
+            // One that cannot be closed in order, or not in time, is closed all the same.
+            let _ = timeout(self.limit, D::close(connection)).await;
+        }
+        slot
+    }
+}
+
+/// A connection in use. Closed when it is dropped, unless it was put back.
+pub struct InUse<'l, D: Dialect> {
+    slot: MutexGuard<'l, Option<D::Connection>>,
+    connection: D::Connection,
+    limit: Duration,
+}
+
+impl<D: Dialect> InUse<'_, D> {
+    /// Runs a statement that has no parameter and gives no rows.
+    pub async fn run(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        in_time(self.limit, D::run(&mut self.connection, statement)).await
+    }
+
+    /// Runs a statement that takes rows.
+    pub async fn write(&mut self, statement: &'static str, rows: String) -> Result<(), sqlx::Error> {
+        in_time(self.limit, D::write(&mut self.connection, statement, rows)).await
+    }
+
+    /// Fetches all rows that a statement gives.
+    pub async fn fetch(&mut self, statement: &'static str, keys: Option<String>) -> Result<Vec<D::Row>, sqlx::Error> {
+        in_time(self.limit, D::fetch(&mut self.connection, statement, keys)).await
+    }
+
+    /// All went well: the next user may have the connection.
+    pub fn put_back(self) {
+        let Self { mut slot, connection, .. } = self;
+        *slot = Some(connection);
+    }
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(sqlx::Error::Io(NoAnswer(limit).into())))
+}
+
+/// The database was silent for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} ms", .0.as_millis())]
+struct NoAnswer(Duration);
+
+impl From<NoAnswer> for std::io::Error {
+    fn from(error: NoAnswer) -> Self {
+        Self::new(std::io::ErrorKind::TimedOut, error)
+    }
+}

@@ -1,0 +1,114 @@
+//! Answers queries from the projection, each kind in groups of its own and over a line of its own.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::application::ports::{LockerRepository, ReservationRepository, Seen, StoreError};
+use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
+use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus};
+use crate::infrastructure::sql::line::Line;
+use crate::infrastructure::sql::lookups::{Found, Lookups};
+use crate::infrastructure::sql::rows::{
+    Cells, Read, json_rows, read_compartment, read_locker, read_reservation, read_sequence,
+};
+use crate::infrastructure::sql::store::SqlStore;
+use crate::infrastructure::sql::{Dialect, failed};
+
+/// The repositories of a SQL database. A key is a tuple: the columns that are looked up.
+pub struct SqlQueries {
+    lockers: Lookups<(LockerId,), LockerSummary>,
+    compartments: Lookups<(LockerId, CompartmentId), CompartmentStatus>,
+    reservations: Lookups<(ReservationId,), ReservationStatus>,
+}
+
+impl SqlQueries {
+    /// Starts the reading tasks.
+    #[must_use]
+    pub fn start<D: Dialect>(store: &Arc<SqlStore<D>>) -> Self {
+        Self {
+            lockers: Kind {
+                statement: D::STATEMENTS.find_lockers,
+                key_column: "locker_id",
+                line: |store| &store.lockers,
+                read: |row| read_locker(row).map(|summary| ((summary.locker_id.clone(),), summary)),
+            }
+            .lookups(store),
+            compartments: Kind {
+                statement: D::STATEMENTS.find_compartments,
+                key_column: "compartment_id",
+                line: |store| &store.compartments,
+                read: |row| {
+                    let CompartmentRow { locker_id, status } = read_compartment(row)?;
+                    Ok(((locker_id, status.compartment_id.clone()), status))
+                },
+            }
+            .lookups(store),
+            reservations: Kind {
+                statement: D::STATEMENTS.find_reservations,
+                key_column: "reservation_id",
+                line: |store| &store.reservations,
+                read: |row| read_reservation(row).map(|status| ((status.reservation_id.clone(),), status)),
+            }
+            .lookups(store),
+        }
+    }
+}
+
+/// How one kind of thing is found.
+struct Kind<D: Dialect, K, V> {
+    statement: &'static str,
+    /// Null in the row that tells only of the checkpoint.
+    key_column: &'static str,
+    line: fn(&SqlStore<D>) -> &Line<D>,
+    read: fn(&D::Row) -> Read<(K, V)>,
+}
+
+impl<D: Dialect, K, V> Kind<D, K, V>
+where
+    K: Eq + Hash + Clone + Serialize + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn lookups(self, store: &Arc<SqlStore<D>>) -> Lookups<K, V> {
+        let (kind, store) = (Arc::new(self), Arc::clone(store));
+        Lookups::start(move |keys| {
+            let (kind, store) = (Arc::clone(&kind), Arc::clone(&store));
+            async move { kind.find(&store, &keys).await }
+        })
+    }
+
+    async fn find(&self, store: &SqlStore<D>, keys: &[K]) -> Result<Found<K, V>, StoreError> {
+        let reading = failed("could not be read");
+        let mut line = (self.line)(store).take().await?;
+        let rows = line.fetch(self.statement, Some(json_rows(keys.iter()))).await.map_err(&reading)?;
+        line.put_back();
+        let sequence = rows.first().map_or(Ok(Sequence::ZERO), read_sequence).map_err(&reading)?;
+        let read = |row: &D::Row| match row.optional_text(self.key_column) {
+            Ok(None) => None,
+            Ok(Some(_)) => Some((self.read)(row)),
+            Err(error) => Some(Err(error)),
+        };
+        let values = rows.iter().filter_map(read).collect::<Result<_, _>>().map_err(reading)?;
+        Ok(Found { values, sequence })
+    }
+}
+
+#[async_trait]
+impl LockerRepository for SqlQueries {
+    async fn summary(&self, id: &LockerId) -> Result<Seen<LockerSummary>, StoreError> {
+        self.lockers.find((id.clone(),)).await
+    }
+
+    async fn compartment(&self, locker: &LockerId, id: &CompartmentId) -> Result<Seen<CompartmentStatus>, StoreError> {
+        self.compartments.find((locker.clone(), id.clone())).await
+    }
+}
+
+#[async_trait]
+impl ReservationRepository for SqlQueries {
+    async fn status(&self, id: &ReservationId) -> Result<Seen<ReservationStatus>, StoreError> {
+        self.reservations.find((id.clone(),)).await
+    }
+}

@@ -1,0 +1,160 @@
+//! Rows on their way into a database, as JSON arrays, and out of it again.
+
+use std::error::Error;
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+
+use crate::domain::hash::{ChainHash, StateHash};
+use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
+use crate::domain::record::Head;
+use crate::domain::reservation::ReservationState;
+use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+
+/// How many rows one statement writes at most, so that its parameter stays small.
+const MAX_STATEMENT_ROWS: usize = 10_000;
+
+/// The rows of one transaction as JSON arrays of arrays, for each table as many as it takes.
+pub struct RowParameters {
+    pub lockers: Vec<String>,
+    pub compartments: Vec<String>,
+    pub reservations: Vec<String>,
+}
+
+impl RowParameters {
+    pub fn of(rows: &Rows) -> Self {
+        Self {
+            lockers: in_chunks(&rows.lockers, |row| {
+                let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } =
+                    row;
+                (locker_id, compartments, active_reservations, degraded_compartments, state_hash)
+            }),
+            compartments: in_chunks(&rows.compartments, |row| {
+                let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
+                (&row.locker_id, compartment_id, degraded, active_reservation)
+            }),
+            reservations: in_chunks(&rows.reservations, |row| (&row.reservation_id, row.status)),
+        }
+    }
+}
+
+fn in_chunks<'r, R, T: Serialize>(rows: &'r [R], columns: impl Fn(&'r R) -> T + Copy) -> Vec<String> {
+    rows.chunks(MAX_STATEMENT_ROWS).map(|chunk| json_rows(chunk.iter().map(columns))).collect()
+}
+
+/// Rows or keys as one parameter.
+pub fn json_rows(rows: impl Iterator<Item = impl Serialize>) -> String {
+    let rows: Vec<_> = rows.collect();
+    serde_json::to_string(&rows).expect("texts, numbers and booleans have a JSON form")
+}
+
+/// A checkpoint as a parameter.
+pub fn json_checkpoint(head: Head) -> String {
+    json_rows([(head.sequence.get(), head.chain_hash.to_string())].iter())
+}
+
+/// The values of a row, by the names of their columns.
+pub trait Cells: Send {
+    fn text(&self, column: &str) -> Read<&str>;
+    fn optional_text(&self, column: &str) -> Read<Option<&str>>;
+    fn integer(&self, column: &str) -> Read<i64>;
+    fn boolean(&self, column: &str) -> Read<bool>;
+}
+
+pub type Read<T> = Result<T, sqlx::Error>;
+
+/// The rows of both drivers are read alike, but their types have nothing in common that says so.
+macro_rules! cells {
+    ($row:ty) => {
+        impl Cells for $row {
+            fn text(&self, column: &str) -> Read<&str> {
+                self.try_get(column)
+            }
+
+            fn optional_text(&self, column: &str) -> Read<Option<&str>> {
+                self.try_get(column)
+            }
+
+            fn integer(&self, column: &str) -> Read<i64> {
+                self.try_get(column)
+            }
+
+            fn boolean(&self, column: &str) -> Read<bool> {
+                self.try_get(column)
+            }
+        }
+    };
+}
+cells!(SqliteRow);
+cells!(PgRow);
+
+pub fn read_locker(row: &impl Cells) -> Read<LockerSummary> {
+    Ok(LockerSummary {
+        locker_id: read_locker_id(row)?,
+        compartments: count(row, "compartments")?,
+        active_reservations: count(row, "active_reservations")?,
+        degraded_compartments: count(row, "degraded_compartments")?,
+        state_hash: text(row, "state_hash", StateHash::parse)?,
+    })
+}
+
+pub fn read_state_hash(row: &impl Cells) -> Read<(LockerId, StateHash)> {
+    Ok((read_locker_id(row)?, text(row, "state_hash", StateHash::parse)?))
+}
+
+fn read_locker_id(row: &impl Cells) -> Read<LockerId> {
+    text(row, "locker_id", |text| LockerId::parse(text).ok())
+}
+
+pub fn read_compartment(row: &impl Cells) -> Read<CompartmentRow> {
+    let active = row.optional_text("active_reservation")?;
+    let status = CompartmentStatus {
+        compartment_id: text(row, "compartment_id", |text| CompartmentId::parse(text).ok())?,
+        degraded: row.boolean("degraded")?,
+        active_reservation: active
+            .map(|_| text(row, "active_reservation", |text| ReservationId::parse(text).ok()))
+            .transpose()?,
+    };
+    Ok(CompartmentRow { locker_id: read_locker_id(row)?, status })
+}
+
+pub fn read_reservation(row: &impl Cells) -> Read<ReservationStatus> {
+    Ok(ReservationStatus {
+        reservation_id: text(row, "reservation_id", |text| ReservationId::parse(text).ok())?,
+        status: text(row, "status", ReservationState::parse)?,
+    })
+}
+
+pub fn read_checkpoint(row: &impl Cells) -> Read<Head> {
+    Ok(Head { sequence: read_sequence(row)?, chain_hash: text(row, "chain_hash", ChainHash::parse)? })
+}
+
+/// The checkpoint's sequence, as it stands beside every row that is found.
+pub fn read_sequence(row: &impl Cells) -> Read<Sequence> {
+    count(row, "sequence").map(Sequence::new)
+}
+
+fn text<T>(row: &impl Cells, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
+    let value = row.text(column)?;
+    parse(value).ok_or_else(|| foreign(column, value.to_owned()))
+}
+
+fn count(row: &impl Cells, column: &'static str) -> Read<u64> {
+    let value = row.integer(column)?;
+    u64::try_from(value).map_err(|_| foreign(column, value.to_string()))
+}
+
+/// A stored value that the service never writes: somebody else changed the database.
+#[derive(Debug, thiserror::Error)]
+#[error("column {column} holds {value:?}, which lockstream never writes")]
+struct ForeignValue {
+    column: &'static str,
+    value: String,
+}
+
+fn foreign(column: &'static str, value: String) -> sqlx::Error {
+    let source: Box<dyn Error + Send + Sync> = Box::new(ForeignValue { column, value });
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source }
+}
