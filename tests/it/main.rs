@@ -4,6 +4,7 @@
 
 mod support;
 
+mod cluster;
 mod commands;
 mod concurrency;
 mod contract;

@@ -4,6 +4,7 @@ pub mod documents;
 pub mod events;
 pub mod inside;
 pub mod logs;
+pub mod postgres;
 pub mod server;
 pub mod views;
 pub mod wire;
@@ -79,4 +80,10 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn
         assert!(begin.elapsed() < PATIENCE, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Runs a future to its end for a caller that is not async, and may be within a runtime.
+pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+    std::thread::scope(|scope| scope.spawn(run).join().expect("it ends without a panic"))
 }
