@@ -4,6 +4,7 @@
 
 mod support;
 
+mod backend;
 mod cluster;
 mod commands;
 mod concurrency;
