@@ -6,6 +6,7 @@ pub mod events;
 pub mod inside;
 pub mod logs;
 pub mod postgres;
+pub mod proxy;
 pub mod server;
 pub mod views;
 pub mod wire;
