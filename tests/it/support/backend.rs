@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
+use tokio::time::timeout;
 
 use crate::support::postgres::Cluster;
 use crate::support::postgres::database::Database;
@@ -159,10 +160,13 @@ enum Connected {
 
 impl Connected {
     async fn execute(&mut self, statements: &'static str) {
-        let executed = match self {
-            Self::Sqlite(connection) => connection.execute(sqlx::raw_sql(statements)).await.map(drop),
-            Self::Postgres(connection) => connection.execute(sqlx::raw_sql(statements)).await.map(drop),
+        let executing = async {
+            match self {
+                Self::Sqlite(connection) => connection.execute(sqlx::raw_sql(statements)).await.map(drop),
+                Self::Postgres(connection) => connection.execute(sqlx::raw_sql(statements)).await.map(drop),
+            }
         };
+        let executed = timeout(PATIENCE, executing).await.expect("nobody else holds the database up");
         executed.unwrap_or_else(|error| panic!("{statements}: {error}"));
     }
 
