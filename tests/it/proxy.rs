@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::eventually;
@@ -44,14 +46,24 @@ async fn a_cut_silences_what_is_there_and_what_comes_until_it_is_mended() {
 
 #[tokio::test]
 async fn a_connection_that_lost_bytes_stays_mute() {
+    // What every client may begin with: whether the server speaks TLS. The answer is one letter.
+    let request = [0, 0, 0, 8, 4, 210, 22, 47];
     let database = Cluster::shared().create_database();
     let proxy = Proxy::to(&database);
-    let mut connection = PgConnection::connect(&proxy.url(&database)).await.unwrap();
-    proxy.set(Mode::Drop);
-    let mut asking = Box::pin(connection.execute("SELECT 1"));
-    assert!(timeout(A_WHILE, &mut asking).await.is_err());
-    proxy.set(Mode::Pass);
-    assert!(timeout(A_WHILE, &mut asking).await.is_err());
+    for cut in [false, true] {
+        let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+        stream.write_all(&request).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'N');
+        if cut {
+            proxy.set(Mode::Drop);
+            stream.write_all(&request).await.unwrap();
+            eventually("the request is lost", async || proxy.lost_bytes() == request.len()).await;
+            proxy.set(Mode::Pass);
+        }
+        stream.write_all(&request).await.unwrap();
+        let answer = timeout(A_WHILE, stream.read_u8()).await;
+        assert_eq!(answer.is_err(), cut, "{answer:?}");
+    }
 }
 
 #[tokio::test]

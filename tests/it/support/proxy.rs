@@ -33,11 +33,17 @@ pub enum Mode {
 /// More connections than that wait to be accepted.
 const MAX_CONNECTIONS: usize = 500;
 
+#[derive(Default)]
+struct Counts {
+    connections: AtomicUsize,
+    lost_bytes: AtomicUsize,
+}
+
 pub struct Proxy {
     port: u16,
     /// Without it everything ends.
     mode: Option<watch::Sender<Mode>>,
-    accepted: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,8 +55,8 @@ impl Proxy {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (mode, seen) = watch::channel(Mode::Pass);
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&accepted);
+        let counts = Arc::<Counts>::default();
+        let counting = Arc::clone(&counts);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let local = tokio::task::LocalSet::new();
@@ -58,12 +64,16 @@ impl Proxy {
                 let listener = TcpListener::from_std(listener).unwrap();
                 let mut end = seen.clone();
                 tokio::select! {
-                    () = accept(listener, upstream, seen, &counter) => {}
+                    () = accept(listener, upstream, seen, &counting) => {}
                     _ = end.wait_for(|_| false) => {}
                 }
             });
         });
-        Self { port, mode: Some(mode), accepted, thread: Some(thread) }
+        Self { port, mode: Some(mode), counts, thread: Some(thread) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The way to a database through here.
@@ -77,7 +87,12 @@ impl Proxy {
 
     /// How many connections have come so far.
     pub fn connections(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
+        self.counts.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes were swallowed so far, on their way in either direction.
+    pub fn lost_bytes(&self) -> usize {
+        self.counts.lost_bytes.load(Ordering::SeqCst)
     }
 }
 
@@ -88,14 +103,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, mode: watch::Receiver<Mode>, accepted: &AtomicUsize) {
+async fn accept(listener: TcpListener, upstream: SocketAddr, mode: watch::Receiver<Mode>, counts: &Arc<Counts>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
             client = listener.accept(), if open.len() < MAX_CONNECTIONS => {
                 let (client, _) = client.unwrap();
-                accepted.fetch_add(1, Ordering::SeqCst);
-                open.spawn_local(serve(client, upstream, mode.clone()));
+                counts.connections.fetch_add(1, Ordering::SeqCst);
+                open.spawn_local(serve(client, upstream, mode.clone(), Arc::clone(counts)));
             }
             Some(_) = open.join_next() => {}
         }
@@ -103,7 +118,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, mode: watch::Receiv
 }
 
 /// One connection, from its beginning to its end.
-async fn serve(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Receiver<Mode>) {
+async fn serve(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Receiver<Mode>, counts: Arc<Counts>) {
     let pumping_mode = mode.clone();
     let now = *mode.borrow();
     let mut server = match now {
@@ -119,14 +134,14 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Rec
     let pumping = async {
         let Some(server) = &mut server else {
             // The server never heard of it.
-            return swallow(&mut client).await;
+            return swallow(&mut client, &counts).await;
         };
-        let mute = Cell::new(false);
+        let line = Line { mute: Cell::new(false), counts: &counts };
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         tokio::join!(
-            pump(from_client, to_server, pumping_mode.clone(), &mute),
-            pump(from_server, to_client, pumping_mode.clone(), &mute),
+            pump(from_client, to_server, pumping_mode.clone(), &line),
+            pump(from_server, to_client, pumping_mode.clone(), &line),
         );
     };
     tokio::select! {
@@ -138,12 +153,18 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Rec
     }
 }
 
+/// What both directions of a connection share.
+struct Line<'c> {
+    mute: Cell<bool>,
+    counts: &'c Counts,
+}
+
 /// Reads what one side sends and hands it on to the other, as the mode of the moment has it.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut mode: watch::Receiver<Mode>,
-    mute: &Cell<bool>,
+    line: &Line<'_>,
 ) {
     let mut buffer = vec![0; 16 << 10];
     // An end in error is an end too.
@@ -157,9 +178,11 @@ async fn pump(
             now = if changed { *mode.borrow_and_update() } else { now };
         }
         if now == Mode::Drop {
-            mute.set(true);
+            line.mute.set(true);
         }
-        if !mute.get() && to.write_all(&buffer[..count]).await.is_err() {
+        if line.mute.get() {
+            line.counts.lost_bytes.fetch_add(count, Ordering::SeqCst);
+        } else if to.write_all(&buffer[..count]).await.is_err() {
             break;
         }
     }
@@ -167,9 +190,11 @@ async fn pump(
     let _ = to.shutdown().await;
 }
 
-async fn swallow(client: &mut TcpStream) {
+async fn swallow(client: &mut TcpStream, counts: &Counts) {
     let mut buffer = vec![0; 16 << 10];
-    while let Ok(1..) = client.read(&mut buffer).await {}
+    while let Ok(count @ 1..) = client.read(&mut buffer).await {
+        counts.lost_bytes.fetch_add(count, Ordering::SeqCst);
+    }
 }
 
 /// Makes the end of a connection a reset.
