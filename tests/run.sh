@@ -15,6 +15,8 @@ install_missing() {
     have jq || missing+=(jq)
     have curl || missing+=(curl)
     have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
+    # The tests start their own server and need only its programs; Debian keeps them out of PATH.
+    have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
     ((${#missing[@]} > 0)) || return 0
     local as_root=()
     if ((EUID != 0)); then as_root=(sudo); fi
@@ -37,9 +39,14 @@ cargo fmt --check
 step "lints"
 cargo clippy --locked --all-targets -- -D warnings
 
-step "tests"
 # A golden file that differs is a failure here, never a new golden file.
-INSTA_UPDATE=no cargo test --locked
+export INSTA_UPDATE=no
+
+step "tests, on SQLite"
+cargo test --locked
+
+step "integration tests, on PostgreSQL"
+LOCKSTREAM_TEST_DATABASE=postgres cargo test --locked --test it
 
 step "the OpenAPI document, against the specification"
 tools="${CARGO_TARGET_DIR:-target}/python"

@@ -7,29 +7,26 @@ use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
-use sqlx::{Connection, SqliteConnection};
 
 use crate::support::events::{deposited, fault, registered, reserved};
 use crate::support::server::{Ended, Server, lockstream, run};
 use crate::support::{Folder, PATIENCE, logs};
 
 fn command(folder: &Folder, arguments: &[&str]) -> Ended {
-    let mut command = lockstream(folder.path());
+    let mut command = lockstream(folder);
     command.args(arguments);
     run(command)
-}
-
-async fn tamper(folder: &Folder, statement: &'static str) {
-    let url = format!("sqlite:{}", folder.database().display());
-    let mut database = SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query(statement).execute(&mut database).await.unwrap();
-    database.close().await.unwrap();
 }
 
 /// A folder with a little of everything, and the state hash of its locker.
 async fn lived_in() -> (Folder, String) {
     let folder = Folder::new();
-    let server = Server::start(&folder).await;
+    let hash = live_in(&folder).await;
+    (folder, hash)
+}
+
+async fn live_in(folder: &Folder) -> String {
+    let server = Server::start(folder).await;
     let events = [
         registered("L", "A1"),
         registered("L", "A2"),
@@ -40,7 +37,7 @@ async fn lived_in() -> (Folder, String) {
     server.accept(&events).await;
     let hash = server.state_hash("L").await;
     assert!(server.stop().success());
-    (folder, hash)
+    hash
 }
 
 fn codes(report: &Value) -> Vec<&str> {
@@ -84,13 +81,9 @@ async fn verify_beside_a_server_under_load_finds_nothing() {
         // A slow disk may take a while to let the log grow.
         while heads.len() < 8 || heads.first() == heads.last() {
             assert!(begin.elapsed() < PATIENCE, "the log did not grow: {heads:?}");
-            let path = folder.path().to_owned();
-            let ended = tokio::task::spawn_blocking(move || {
-                let mut verify = lockstream(&path);
-                verify.args(["verify", "--json"]);
-                run(verify)
-            });
-            let ended = ended.await.unwrap();
+            let mut verify = lockstream(&folder);
+            verify.args(["verify", "--json"]);
+            let ended = tokio::task::spawn_blocking(move || run(verify)).await.unwrap();
             assert_eq!(ended.code, Some(0), "{ended:?}");
             let report: Value = serde_json::from_str(&ended.stdout).unwrap();
             heads.push(report["head_sequence"].as_u64().unwrap());
@@ -106,12 +99,15 @@ async fn verify_beside_a_server_under_load_finds_nothing() {
 #[tokio::test]
 async fn verify_names_what_the_projection_has_wrong() {
     for (statement, named) in [
-        ("UPDATE compartments SET degraded = 1 WHERE compartment_id = 'A1'", "compartment (LockerId(\"L\"), Comp"),
+        (
+            "UPDATE compartments SET degraded = NOT degraded WHERE compartment_id = 'A1'",
+            "compartment (LockerId(\"L\"), Comp",
+        ),
         ("UPDATE lockers SET active_reservations = 7", "locker LockerId(\"L\")"),
         ("DELETE FROM reservations", "reservation ReservationId(\"R1\")"),
     ] {
         let (folder, _) = lived_in().await;
-        tamper(&folder, statement).await;
+        folder.execute(statement).await;
         let ended = command(&folder, &["verify"]);
         assert_eq!(ended.code, Some(3), "{statement}: {ended:?}");
         assert!(ended.stdout.contains("FOUND projection-differs") && ended.stdout.contains(named), "{ended:?}");
@@ -174,11 +170,12 @@ fn verify_without_data_says_where_it_looked_and_makes_none() {
 
 #[tokio::test]
 async fn rebuild_heals_a_database_that_the_server_refuses() {
-    let (folder, hash) = lived_in().await;
+    let folder = Folder::on_sqlite();
+    let hash = live_in(&folder).await;
     fs::write(folder.database(), vec![7; 20_000]).unwrap();
     // What a rebuild that was cut off leaves behind is no hindrance.
     fs::write(folder.path().join("projection.db.new"), "half a database").unwrap();
-    let written = Server::spawn(lockstream(folder.path())).await.err().expect("it refuses to start");
+    let written = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start");
     assert!(written.last().unwrap().contains("`lockstream rebuild` makes it anew"), "{written:?}");
 
     let ended = command(&folder, &["rebuild"]);
@@ -188,20 +185,25 @@ async fn rebuild_heals_a_database_that_the_server_refuses() {
     let server = Server::start(&folder).await;
     assert_eq!(server.state_hash("L").await, hash);
     assert!(server.stop().success());
+}
 
-    // Rows that somebody changed are put right too, by a rebuild with a report for programs.
-    tamper(&folder, "UPDATE lockers SET state_hash = replace(state_hash, 'a', 'b'), compartments = 9").await;
+#[tokio::test]
+async fn rebuild_puts_rows_right_that_somebody_changed() {
+    let (folder, hash) = lived_in().await;
+    folder.execute("UPDATE lockers SET state_hash = replace(state_hash, 'a', 'b'), compartments = 9").await;
+    assert_eq!(command(&folder, &["verify"]).code, Some(3));
     let report: Value = serde_json::from_str(&command(&folder, &["rebuild", "--json"]).stdout).unwrap();
     assert_eq!((&report["records"], &report["compartments"]), (&5.into(), &2.into()), "{report}");
     assert_eq!(command(&folder, &["verify"]).code, Some(0));
+    assert_eq!(Server::start(&folder).await.state_hash("L").await, hash);
 }
 
 #[tokio::test]
 async fn rebuild_replaces_a_database_that_belongs_to_another_log() {
     let (folder, _) = lived_in().await;
-    let (other, hash) = lived_in().await;
-    fs::copy(folder.database(), other.database()).unwrap();
-    let written = Server::spawn(lockstream(other.path())).await.err().expect("it refuses to start");
+    let (mut other, hash) = lived_in().await;
+    other.take_database_of(&folder);
+    let written = Server::spawn(lockstream(&other)).await.err().expect("it refuses to start");
     assert!(written.last().unwrap().contains("names another history"), "{written:?}");
     assert_eq!(command(&other, &["rebuild"]).code, Some(0));
     assert_eq!(Server::start(&other).await.state_hash("L").await, hash);
@@ -212,7 +214,7 @@ async fn health_is_readiness_as_an_exit_code() {
     let folder = Folder::new();
     let server = Server::start(&folder).await;
     let health = |addr: SocketAddr| {
-        let mut command = lockstream(folder.path());
+        let mut command = lockstream(&folder);
         command.env("LOCKSTREAM_ADDR", addr.to_string()).arg("health");
         run(command)
     };

@@ -99,7 +99,7 @@ async fn ten_kills_under_load_lose_nothing_and_repeat_nothing() {
     }
     let before = answers(&server, &devices).await;
     assert!(server.stop().success());
-    let mut verify = lockstream(folder.path());
+    let mut verify = lockstream(&folder);
     verify.args(["verify", "--json"]);
     let ended = run(verify);
     assert_eq!(ended.code, Some(0), "{ended:?}");

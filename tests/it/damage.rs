@@ -110,7 +110,7 @@ async fn after_a_clean_stop_a_shortened_log_is_lost_history_even_without_the_dat
     let whole = folder.log_bytes();
     for (keep, what) in [(whole.len() - 5, "a damaged line"), (logs::line_starts(&whole)[1], "a missing line")] {
         fs::write(&folder.segments()[0], &whole[..keep]).unwrap();
-        let lines = Server::spawn(crate::support::server::lockstream(folder.path())).await.err().expect(what);
+        let lines = Server::spawn(crate::support::server::lockstream(&folder)).await.err().expect(what);
         let error = lines.last().unwrap();
         assert!(error.contains("clean stop") && error.contains("sequence 2"), "{what}: {error}");
         assert_eq!(folder.log_bytes(), whole[..keep], "{what}: nothing was changed");
@@ -131,7 +131,7 @@ async fn the_checkpoint_of_the_projection_proves_what_it_covers() {
     *flipped.last_mut().unwrap() ^= 1;
     fs::write(&folder.segments()[0], &flipped).unwrap();
     for command in [&[][..], &["rebuild"]] {
-        let mut process = crate::support::server::lockstream(folder.path());
+        let mut process = crate::support::server::lockstream(&folder);
         process.args(command);
         let lines = Server::spawn(process).await.err().expect("it refuses");
         let error = lines.last().unwrap();

@@ -13,10 +13,10 @@ use crate::support::{Folder, eventually, logs};
 
 #[tokio::test]
 async fn a_database_whose_disk_was_full_for_a_while_works_again_without_a_restart() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     // No file of this process may grow beyond some hundred kilobytes. The log's segments stay far
     // below; the database's own log does not.
-    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    let mut command = lockstream_at("/bin/sh".as_ref(), &folder);
     command.args(["-c", r#"trap "" XFSZ; ulimit -S -f 200; exec "$0""#, BINARY]);
     command.env("LOCKSTREAM_MAX_SEGMENT_BYTES", "20000").env("LOCKSTREAM_QUERY_TIMEOUT_MS", "300");
     let server = Server::spawn(command).await.unwrap();
@@ -35,7 +35,7 @@ async fn a_database_whose_disk_was_full_for_a_while_works_again_without_a_restar
     assert_eq!(server.get("/lockers/L").await.json()["compartments"], accepted);
     assert_eq!(server.lines_saying("the projection works again").len(), 1);
     assert!(server.stop().success());
-    let mut verify = lockstream(folder.path());
+    let mut verify = lockstream(&folder);
     verify.arg("verify");
     assert_eq!(run(verify).code, Some(0));
 }
@@ -49,14 +49,14 @@ async fn verify_leaves_a_stopped_folder_as_it_was_and_needs_no_right_to_write() 
     fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
     let before = logs::files(folder.path());
 
-    let mut verify = powerless(&binaries, folder.path());
+    let mut verify = powerless(&binaries, &folder);
     verify.arg("verify");
     let ended = run(verify);
 
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("projection: stands at sequence 1"), "{ended:?}");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let mut verify = lockstream(folder.path());
+    let mut verify = lockstream(&folder);
     verify.arg("verify");
     assert_eq!(run(verify).code, Some(0));
     assert!(logs::files(folder.path()) == before, "nothing came, nothing went, nothing changed");
@@ -66,7 +66,7 @@ async fn verify_leaves_a_stopped_folder_as_it_was_and_needs_no_right_to_write() 
 async fn verify_beside_an_idle_server_sees_what_is_written_later() {
     let folder = Folder::new();
     let verified = || {
-        let mut verify = lockstream(folder.path());
+        let mut verify = lockstream(&folder);
         verify.arg("verify");
         let ended = run(verify);
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -88,10 +88,10 @@ async fn verify_beside_an_idle_server_sees_what_is_written_later() {
 
 #[test]
 fn a_database_whose_folder_is_missing_is_told_apart_from_a_damaged_one() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     for command in [&[][..], &["rebuild"]] {
         let missing = folder.path().join("elsewhere");
-        let mut process = lockstream(folder.path());
+        let mut process = lockstream(&folder);
         process.args(command).env("DATABASE_URL", format!("sqlite:{}/projection.db", missing.display()));
         let ended = run(process);
         let line = one_error_line(&ended);

@@ -14,8 +14,8 @@ use crate::support::server::{Server, lockstream};
 
 /// The settings that `--help` shows, with their defaults.
 fn settings_of_help() -> BTreeMap<String, Option<String>> {
-    let folder = Folder::new();
-    let help = lockstream(folder.path()).env("COLUMNS", "200").arg("--help").output().unwrap();
+    let folder = Folder::on_sqlite();
+    let help = lockstream(&folder).env("COLUMNS", "200").arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let mut settings = BTreeMap::new();
     let mut last = "";
@@ -64,12 +64,12 @@ fn the_example_of_settings_changes_nothing_when_it_is_copied() {
 
 #[tokio::test]
 async fn the_example_of_settings_can_be_taken_as_it_stands() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     let settings: Vec<_> = settings_of_example().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     fs::write(folder.path().join(".env"), settings.concat()).unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
 
-    let server = Server::spawn(lockstream(folder.path())).await.expect("these settings start a server");
+    let server = Server::spawn(lockstream(&folder)).await.expect("these settings start a server");
 
     assert_eq!(server.get("/readyz").await.status, 200);
     assert!(folder.path().join("data/projection.db").exists(), "the file was read: it says where the database is");
@@ -139,7 +139,7 @@ fn the_worked_example_of_the_log_format_comes_out_as_it_is_shown() {
     // The service itself takes the example for a log.
     fs::create_dir(folder.log()).unwrap();
     fs::write(folder.log().join("00000000000000000001.jsonl"), &log).unwrap();
-    let verified = lockstream(folder.path()).args(["verify", "--json"]).output().unwrap();
+    let verified = lockstream(&folder).args(["verify", "--json"]).output().unwrap();
     let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
     assert_eq!((&report["sound"], &report["head_sequence"]), (&Value::from(true), &Value::from(2)), "{report}");
     assert_eq!(shown.split_whitespace().last(), report["head_hash"].as_str());

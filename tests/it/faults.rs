@@ -102,7 +102,7 @@ async fn the_real_log_s_failure_says_what_to_do() {
 async fn a_disk_that_runs_full_ends_the_process_and_the_next_start_has_every_promise() {
     let folder = Folder::new();
     // The system refuses to make any file of this process longer than some megabytes.
-    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    let mut command = lockstream_at("/bin/sh".as_ref(), &folder);
     command.args(["-c", r#"trap "" XFSZ; ulimit -f 4096; exec "$0""#, BINARY]);
     let mut server = Server::spawn(command).await.unwrap();
     let mut promised = Vec::new();
@@ -141,7 +141,7 @@ async fn a_full_disk_keeps_no_half_copy_of_a_torn_end() {
     crate::support::logs::write(&folder.log(), &[vec![large]]);
     let whole = folder.log_bytes();
     std::fs::write(&folder.segments()[0], &whole[..whole.len() - 1]).unwrap();
-    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    let mut command = lockstream_at("/bin/sh".as_ref(), &folder);
     command.args(["-c", r#"trap "" XFSZ; ulimit -f 1024; exec "$0""#, BINARY]);
     let lines = Server::spawn(command).await.err().expect("it refuses to start");
     let last = lines.last().unwrap();

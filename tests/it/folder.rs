@@ -3,7 +3,6 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 
 use crate::support::Folder;
@@ -25,7 +24,7 @@ async fn a_second_process_on_the_folder_is_turned_away_and_harms_nothing() {
     server.accept(&[registered("L", "A1")]).await;
     let log = folder.log_bytes();
     for command in [&[][..], &["rebuild"]] {
-        let mut second = lockstream(folder.path());
+        let mut second = lockstream(&folder);
         second.args(command);
         let ended = run(second);
         let line = one_error_line(&ended);
@@ -40,7 +39,7 @@ async fn a_second_process_on_the_folder_is_turned_away_and_harms_nothing() {
 }
 
 /// A process that may not write where it should: as root it becomes nobody, else the mode is enough.
-pub fn powerless(binaries: &Folder, folder: &Path) -> Command {
+pub fn powerless(binaries: &Folder, folder: &Folder) -> Command {
     let binary = binaries.path().join("lockstream");
     if !binary.exists() {
         // By another process: a file that this one has open for writing, if only for a moment, is
@@ -62,14 +61,14 @@ fn a_folder_without_write_permission_is_named() {
     fs::create_dir(folder.log()).unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
 
-    let ended = run(powerless(&binaries, folder.path()));
+    let ended = run(powerless(&binaries, &folder));
     let line = one_error_line(&ended);
     assert!(line.contains("cannot be written") && line.contains("Permission denied"), "{line}");
     assert!(line.contains(folder.path().to_str().unwrap()) && line.contains("this user may write"), "{line}");
 
     // Nor can a folder be made where nothing may be made.
     let missing = folder.path().join("data");
-    let mut command = powerless(&binaries, folder.path());
+    let mut command = powerless(&binaries, &folder);
     command.env("LOCKSTREAM_DATA_DIR", &missing);
     let ended = run(command);
     let line = one_error_line(&ended);
@@ -85,7 +84,7 @@ fn a_segment_without_write_permission_is_named() {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
     let segment = folder.segments()[0].clone();
     fs::set_permissions(&segment, Permissions::from_mode(0o444)).unwrap();
-    let ended = run(powerless(&binaries, folder.path()));
+    let ended = run(powerless(&binaries, &folder));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let line = ended.stderr.lines().last().unwrap();
     assert!(line.contains("cannot be opened for writing") && line.contains(segment.to_str().unwrap()), "{line}");
@@ -95,7 +94,7 @@ fn a_segment_without_write_permission_is_named() {
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = Folder::new();
-    let mut command = lockstream(folder.path());
+    let mut command = lockstream(&folder);
     command.env("LOCKSTREAM_ADDR", taken.local_addr().unwrap().to_string());
     let ended = run(command);
     let line = one_error_line(&ended);
@@ -111,7 +110,9 @@ async fn a_folder_that_is_there_may_lie_where_this_user_cannot_read() {
     fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(parent.path(), Permissions::from_mode(0o311)).unwrap();
 
-    let started = Server::spawn(powerless(&binaries, &folder)).await;
+    let mut command = powerless(&binaries, &parent);
+    command.env("LOCKSTREAM_DATA_DIR", &folder).current_dir(&folder);
+    let started = Server::spawn(command).await;
 
     fs::set_permissions(parent.path(), Permissions::from_mode(0o755)).unwrap(); // So that it can be removed.
     let server = started.unwrap_or_else(|lines| panic!("it did not start: {lines:?}"));
@@ -121,7 +122,7 @@ async fn a_folder_that_is_there_may_lie_where_this_user_cannot_read() {
 #[test]
 fn a_folder_is_made_with_all_that_leads_to_it() {
     let folder = Folder::new();
-    let mut command = lockstream(folder.path());
+    let mut command = lockstream(&folder);
     command.env("LOCKSTREAM_DATA_DIR", "one/two/../two/three").arg("rebuild");
     assert_eq!(run(command).code, Some(0));
     assert!(folder.path().join("one/two/three/log").is_dir());
@@ -137,13 +138,13 @@ async fn a_mark_that_cannot_be_used_says_what_to_do_and_verify_goes_on() {
         let mark = folder.path().join("clean-stop.json");
         fs::write(&mark, text).unwrap();
 
-        let ended = run(lockstream(folder.path()));
+        let ended = run(lockstream(&folder));
         assert_eq!(ended.code, Some(1), "{ended:?}");
         for part in [mark.to_str().unwrap(), "run `lockstream verify`", "move this file away"] {
             assert!(ended.stderr.contains(part), "{part:?} is missing in {ended:?}");
         }
 
-        let mut verify = lockstream(folder.path());
+        let mut verify = lockstream(&folder);
         verify.args(["verify", "--json"]);
         let ended = run(verify);
         let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -153,7 +154,7 @@ async fn a_mark_that_cannot_be_used_says_what_to_do_and_verify_goes_on() {
 
         // It hides nothing: what the projection proves is found all the same.
         fs::write(&folder.segments()[0], "").unwrap();
-        let mut verify = lockstream(folder.path());
+        let mut verify = lockstream(&folder);
         verify.arg("verify");
         assert!(run(verify).stdout.contains("FOUND lost-history"));
     }
@@ -170,7 +171,7 @@ async fn a_mark_of_another_log_is_not_blamed_on_the_projection() {
     let mark = folder.path().join("clean-stop.json");
     fs::copy(other.path().join("clean-stop.json"), &mark).unwrap();
 
-    let ended = run(lockstream(folder.path()));
+    let ended = run(lockstream(&folder));
 
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let line = ended.stderr.lines().last().unwrap();

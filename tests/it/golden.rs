@@ -30,7 +30,7 @@ async fn every_golden_log_gives_the_state_it_always_gave() {
         let before = logs::files(&folder.log());
         let expected: Value = serde_json::from_slice(&fs::read(golden.join("expected.json")).unwrap()).unwrap();
 
-        let mut verify = lockstream(folder.path());
+        let mut verify = lockstream(&folder);
         verify.args(["verify", "--json"]);
         let ended = run(verify);
         assert_eq!(ended.code, Some(0), "{}: {ended:?}", golden.display());

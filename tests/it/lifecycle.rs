@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use sqlx::{Connection, Row, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,16 +15,6 @@ use crate::support::events::{fault, id, registered, reserved};
 use crate::support::inside::{Inside, LogControl};
 use crate::support::server::{Server, lockstream};
 use crate::support::{Folder, PATIENCE, eventually, logs};
-
-/// The sequence and hash up to which the projection is written.
-async fn checkpoint(folder: &Folder) -> (u64, String) {
-    let url = format!("sqlite:{}", folder.database().display());
-    let mut database = SqliteConnection::connect(&url).await.unwrap();
-    let row = sqlx::query("SELECT sequence, chain_hash FROM checkpoint").fetch_one(&mut database).await.unwrap();
-    let checkpoint = (u64::try_from(row.get::<i64, _>(0)).unwrap(), row.get(1));
-    database.close().await.unwrap();
-    checkpoint
-}
 
 /// What the log ends with.
 fn log_head(folder: &Folder) -> (u64, String) {
@@ -67,8 +56,8 @@ async fn a_stop_under_load_keeps_every_promise_and_leaves_everything_in_order() 
             serde_json::from_slice(&std::fs::read(folder.path().join("clean-stop.json")).unwrap()).unwrap();
         let head = log_head(&folder);
         assert_eq!((mark["seq"].as_u64().unwrap(), mark["hash"].as_str().unwrap()), (head.0, head.1.as_str()));
-        assert_eq!(checkpoint(&folder).await, head, "{signal:?}: the projection is at the head");
-        assert!(!folder.path().join("projection.db-wal").exists(), "{signal:?}: the database is closed");
+        assert_eq!(folder.checkpoint().await, head, "{signal:?}: the projection is at the head");
+        eventually("the database is closed", || async { !folder.has_open_database().await }).await;
     }
 }
 
@@ -126,7 +115,7 @@ async fn neither_an_idle_connection_nor_half_a_body_holds_up_the_stop() {
     assert!(begin.elapsed() < Duration::from_secs(8), "a body that never ends is cut off before its own limit");
     assert!(server.lines().iter().any(|line| line.contains("cut off")), "and it is said: {:?}", server.lines());
     drop(stream);
-    assert_eq!(checkpoint(&folder).await, log_head(&folder));
+    assert_eq!(folder.checkpoint().await, log_head(&folder));
 }
 
 #[tokio::test]
@@ -180,7 +169,7 @@ async fn a_start_that_takes_long_can_be_stopped_and_changes_nothing() {
     logs::write(&folder.log(), &[doors]);
     let before = folder.log_bytes();
     let addr = format!("127.0.0.1:{}", free_port());
-    let mut command = lockstream(folder.path());
+    let mut command = lockstream(&folder);
     let starting = command.env("LOCKSTREAM_ADDR", &addr).stderr(Stdio::piped()).spawn().unwrap();
     // The port is open from before the log is read.
     eventually("the port is open", || async { TcpStream::connect(&addr).await.is_ok() }).await;

@@ -173,7 +173,7 @@ async fn a_server_refuses_damaged_history_and_says_where() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(&segment, &flipped).unwrap();
-        let written = Server::spawn(lockstream(folder.path())).await.err().expect("it refuses to start");
+        let written = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start");
         let error = written.last().unwrap();
         for part in [
             "error: the log is damaged and acknowledged events are lost",
@@ -197,7 +197,7 @@ async fn a_sound_chain_that_breaks_a_rule_is_no_history_of_this_service() {
     for (events, reason) in cases {
         let folder = Folder::new();
         logs::write(&folder.log(), &[events]);
-        let written = Server::spawn(lockstream(folder.path())).await.err().expect("it refuses to start");
+        let written = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start");
         let error = written.last().unwrap();
         assert!(error.contains("sequence 2 cannot be taken in") && error.contains(reason), "{error}");
         assert_eq!(logs::read(&folder.log()).0, 2, "nothing was changed");
@@ -219,9 +219,9 @@ async fn a_whole_record_of_a_later_version_is_never_taken_for_a_torn_one() {
         let line = format!("{body},\"hash\":\"{hash}\"}}\n");
         File::options().append(true).open(&folder.segments()[0]).unwrap().write_all(line.as_bytes()).unwrap();
         let before = logs::files(&folder.log());
-        let written = Server::spawn(lockstream(folder.path())).await.err().expect("it refuses to start");
+        let written = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start");
         assert!(written.last().unwrap().contains("A later version may have written it"), "{written:?}");
-        let mut verify = lockstream(folder.path());
+        let mut verify = lockstream(&folder);
         verify.args(["verify", "--json"]);
         let verified = run(verify);
         assert_eq!(verified.code, Some(3), "{verified:?}");

@@ -4,6 +4,8 @@
 
 mod support;
 
+mod backend;
+mod cluster;
 mod commands;
 mod concurrency;
 mod contract;
@@ -20,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod lost_history;
 mod model;
+mod proxy;
 mod rules;
 mod settings;
 mod state_hash;

@@ -12,7 +12,7 @@ use crate::support::Folder;
 use crate::support::server::{Ended, lockstream, run};
 
 fn with(folder: &Folder, settings: &[(&str, &str)], arguments: &[&str]) -> Ended {
-    let mut command = lockstream(folder.path());
+    let mut command = lockstream(folder);
     command.envs(settings.iter().copied()).args(arguments);
     run(command)
 }
@@ -37,7 +37,7 @@ fn wrong_values() -> BTreeMap<&'static str, Vec<&'static str>> {
 
 #[test]
 fn every_wrong_setting_is_one_line_that_names_the_variable_before_anything_starts() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     let wrong = wrong_values();
     for argument in Cli::command().get_arguments() {
         let Some(name) = argument.get_env() else { continue };
@@ -58,7 +58,7 @@ fn every_wrong_setting_is_one_line_that_names_the_variable_before_anything_start
 
 #[test]
 fn postgres_is_refused_for_now_and_its_password_not_repeated() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     for command in [&[][..], &["verify"], &["rebuild"]] {
         let ended = with(&folder, &[("DATABASE_URL", "postgres://lock:s3cret@db/lock")], command);
         assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
@@ -70,11 +70,11 @@ fn postgres_is_refused_for_now_and_its_password_not_repeated() {
 
 #[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     let place = |name: &str| folder.path().join(name).join("log").display().to_string();
     fs::write(folder.path().join(".env"), "LOCKSTREAM_DATA_DIR=./from-file\nLOCKSTREAM_MAX_BODY_BYTES=2048\n").unwrap();
     let looked_in = |environment: Option<&str>, flag: &[&str]| {
-        let mut command = lockstream(folder.path());
+        let mut command = lockstream(&folder);
         command.env_remove("LOCKSTREAM_DATA_DIR");
         if let Some(name) = environment {
             command.env("LOCKSTREAM_DATA_DIR", folder.path().join(name));
@@ -98,7 +98,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn a_broken_env_file_is_one_line_that_tells_no_secret() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     for (content, place) in [
         (&b"# A comment\n\nRUST_LOG=info\nTOKEN hunter2\n"[..], "line 4 of the file .env"),
         (b"TOKEN=hunter2 and more\n", "line 1 of the file .env"),
@@ -115,9 +115,9 @@ fn a_broken_env_file_is_one_line_that_tells_no_secret() {
 
 #[test]
 fn a_setting_that_is_no_text_is_named() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     for name in ["LOCKSTREAM_ADDR", "DATABASE_URL", "LOCKSTREAM_LOG_FORMAT", "LOCKSTREAM_MAX_BODY_BYTES"] {
-        let mut command = lockstream(folder.path());
+        let mut command = lockstream(&folder);
         // A path need not be text.
         command.env("LOCKSTREAM_DATA_DIR", folder.path().join(OsStr::from_bytes(b"caf\xe9")));
         command.env(name, OsStr::from_bytes(b"\xff"));
@@ -125,7 +125,7 @@ fn a_setting_that_is_no_text_is_named() {
         assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
         assert!(ended.stderr.starts_with(&format!("error: {name} ")), "{ended:?}");
     }
-    let mut command = lockstream(folder.path());
+    let mut command = lockstream(&folder);
     command.arg("--addr").arg(OsStr::from_bytes(b"\xff"));
     let ended = run(command);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(2), "error: an argument is not valid UTF-8\n"));
@@ -133,7 +133,7 @@ fn a_setting_that_is_no_text_is_named() {
 
 #[test]
 fn help_tells_a_newcomer_of_settings_and_exit_codes() {
-    let folder = Folder::new();
+    let folder = Folder::on_sqlite();
     let general = with(&folder, &[], &["--help"]);
     assert_eq!(general.code, Some(0));
     for argument in Cli::command().get_arguments() {

@@ -1,9 +1,12 @@
 //! What makes a test short: a data folder, a server process on it, events to send, answers to read.
 
+pub mod backend;
 pub mod documents;
 pub mod events;
 pub mod inside;
 pub mod logs;
+pub mod postgres;
+pub mod proxy;
 pub mod server;
 pub mod views;
 pub mod wire;
@@ -14,27 +17,44 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::backend::Backend;
+
 /// Every wait of a test ends here at the latest, in error.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A data folder of its own, removed at the end of the test.
-pub struct Folder(TempDir);
+/// A data folder of its own with its database, both removed at the end of the test. Whatever is
+/// started for it finds that database.
+pub struct Folder {
+    place: TempDir,
+    backend: Backend,
+}
 
 impl Folder {
+    /// On the database that the tests are run on.
     pub fn new() -> Self {
-        Self(tempfile::tempdir().expect("the system has room for a temporary folder"))
+        Self::on(Backend::chosen())
+    }
+
+    /// For a test of the SQLite file itself.
+    pub fn on_sqlite() -> Self {
+        Self::on(Backend::Sqlite)
+    }
+
+    /// For a test of PostgreSQL itself.
+    pub fn on_postgres() -> Self {
+        Self::on(Backend::on_postgres())
+    }
+
+    fn on(backend: Backend) -> Self {
+        Self { place: tempfile::tempdir().expect("the system has room for a temporary folder"), backend }
     }
 
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.place.path()
     }
 
     pub fn log(&self) -> PathBuf {
         self.path().join("log")
-    }
-
-    pub fn database(&self) -> PathBuf {
-        self.path().join("projection.db")
     }
 
     /// The segments of the log in their order.
@@ -61,15 +81,6 @@ impl Folder {
     pub fn event_ids(&self) -> Vec<String> {
         self.records().iter().map(|record| record["event"]["event_id"].as_str().unwrap().to_owned()).collect()
     }
-
-    /// Removes the database with its companions, as an operator might.
-    pub fn delete_database(&self) {
-        for suffix in ["", "-wal", "-shm"] {
-            let mut path = self.database().into_os_string();
-            path.push(suffix);
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 /// Waits until `condition` holds; fails the test when it does not in good time.
@@ -79,4 +90,10 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn
         assert!(begin.elapsed() < PATIENCE, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Runs a future to its end for a caller that is not async, and may be within a runtime.
+pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+    std::thread::scope(|scope| scope.spawn(run).join().expect("it ends without a panic"))
 }

@@ -9,7 +9,7 @@ const CAPPED: &str = "fewer connections than set: the system gives this process 
 
 /// A server whose system was first told this by a shell.
 async fn server_after(told: &str, folder: &Folder, settings: &[(&str, &str)]) -> Server {
-    let mut command = lockstream_at("/bin/sh".as_ref(), folder.path());
+    let mut command = lockstream_at("/bin/sh".as_ref(), folder);
     command.envs(settings.iter().copied()).args(["-c", &format!(r#"{told}; exec "$0""#), BINARY]);
     Server::spawn(command).await.unwrap()
 }

@@ -4,21 +4,16 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{Connection, Executor};
 
+use crate::support::backend::Holder;
 use crate::support::events::{registered, reserved};
 use crate::support::server::Server;
 use crate::support::{Folder, eventually};
 
-/// Another program that writes to the service's database and does not come to an end. What was
-/// accepted before is in the database.
-async fn hold_up(folder: &Folder, server: &Server) -> SqliteConnection {
+/// Another program holds the service's database up. What was accepted before is in the database.
+async fn hold_up(folder: &Folder, server: &Server) -> Holder {
     assert_eq!(server.get("/lockers/L").await.status, 200);
-    let options = SqliteConnectOptions::new().filename(folder.database()).busy_timeout(Duration::from_secs(30));
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-    connection.execute("BEGIN EXCLUSIVE").await.unwrap();
-    connection
+    folder.hold_up().await
 }
 
 const SETTINGS: [(&str, &str); 2] = [("LOCKSTREAM_MAX_LAG_EVENTS", "5"), ("LOCKSTREAM_QUERY_TIMEOUT_MS", "150")];
@@ -29,7 +24,7 @@ async fn a_projection_that_is_held_up_is_told_and_waited_for_and_heals() {
     let server = Server::start_with(&folder, &SETTINGS).await;
     let known = registered("L", "A0");
     server.accept([&known]).await;
-    let mut holder = hold_up(&folder, &server).await;
+    let holder = hold_up(&folder, &server).await;
 
     // Events are recorded up to the limit…
     server.accept(&(1..=5).map(|n| registered("L", &format!("A{n}"))).collect::<Vec<_>>()).await;
@@ -67,7 +62,7 @@ async fn a_projection_that_is_held_up_is_told_and_waited_for_and_heals() {
     assert_eq!(server.get("/livez").await.status, 200);
 
     // In the end all is there, and the event that was turned away is new.
-    holder.execute("ROLLBACK").await.unwrap();
+    holder.release().await;
     eventually("the service is ready", async || server.get("/readyz").await.status == 200).await;
     assert_eq!(server.get("/lockers/L").await.json()["compartments"], json!(6));
     assert_eq!(server.post(&late).await.sequence(), 7);
@@ -79,21 +74,22 @@ async fn a_projection_that_fails_is_tried_again_until_it_works() {
     let folder = Folder::new();
     let server = Server::start_with(&folder, &[("LOCKSTREAM_QUERY_TIMEOUT_MS", "150")]).await;
     server.accept(&[registered("L", "A1")]).await;
-    let mut holder = hold_up(&folder, &server).await;
+    let holder = hold_up(&folder, &server).await;
     server.accept(&[reserved("L", "A1", "R1")]).await;
 
     // The database's own patience ends; that is logged, and readiness says it long before the lag
     // limit is reached.
+    let why = if folder.is_on_postgres() { "timeout" } else { "locked" };
     let says_why = async || {
         let readiness = server.get("/readyz").await;
-        readiness.status == 503 && readiness.body.contains("could not be written") && readiness.body.contains("locked")
+        readiness.status == 503 && readiness.body.contains("could not be written") && readiness.body.contains(why)
     };
     eventually("readiness names the failure", says_why).await;
     let held_up = || server.lines_saying("the projection is held up");
     eventually("it is logged", async || !held_up().is_empty()).await;
     assert_eq!((&held_up()[0]["level"], &held_up()[0]["lag_events"]), (&json!("WARN"), &json!(1)));
 
-    holder.execute("ROLLBACK").await.unwrap();
+    holder.release().await;
     eventually("the service is ready", async || server.get("/readyz").await.status == 200).await;
     assert_eq!(server.get("/reservations/R1").await.json()["status"], "CREATED");
     let works_again = || server.lines_saying("the projection works again").len();
@@ -105,12 +101,12 @@ async fn a_query_waits_for_a_projection_that_catches_up_in_time() {
     let folder = Folder::new();
     let server = Server::start_with(&folder, &[("LOCKSTREAM_QUERY_TIMEOUT_MS", "30000")]).await;
     server.accept(&[registered("L", "A1")]).await;
-    let mut holder = hold_up(&folder, &server).await;
+    let holder = hold_up(&folder, &server).await;
     server.accept(&[registered("L", "A2")]).await;
     // Asked after the query, so that it stands waiting when the database is let go.
     let release = async {
         assert_eq!(server.get("/readyz").await.json()["lag_events"], 1);
-        holder.execute("ROLLBACK").await.unwrap();
+        holder.release().await;
     };
     let (answer, ()) = tokio::join!(server.get("/lockers/L"), release);
     assert_eq!((answer.status, &answer.json()["compartments"]), (200, &json!(2)), "its own write, and no 503");

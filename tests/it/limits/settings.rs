@@ -22,8 +22,8 @@ const OUTSIDE: [(&str, &str, &str); 14] = [
 ];
 
 fn is_refused(variable: &str, value: &str) {
-    let folder = Folder::new();
-    let mut command = lockstream(folder.path());
+    let folder = Folder::on_sqlite();
+    let mut command = lockstream(&folder);
     command.env(variable, value);
     let ended = run(command);
     let message = ended.stderr;
@@ -59,9 +59,9 @@ fn other_settings_are_checked_as_well() {
 #[test]
 fn a_database_url_is_refused_without_being_repeated() {
     for (url, secret) in [("postgres://user:s3cret@host/db", "s3cret"), ("sqlite:s3cret.db?mode=rwc", "s3cret")] {
-        let folder = Folder::new();
+        let folder = Folder::on_sqlite();
         for as_flag in [false, true] {
-            let mut command = lockstream(folder.path());
+            let mut command = lockstream(&folder);
             if as_flag {
                 command.args(["--database-url", url])
             } else {

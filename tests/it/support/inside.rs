@@ -34,7 +34,9 @@ impl Inside {
     /// Starts with further flags.
     pub async fn start_with(folder: &Folder, adapters: Adapters, flags: &[&str]) -> Self {
         let arguments = ["lockstream", "--data-dir", folder.path().to_str().unwrap(), "--addr", "127.0.0.1:0"];
-        let cli = Cli::try_parse_from(arguments.iter().chain(flags)).unwrap();
+        let database = folder.database_url().map(|url| format!("--database-url={url}"));
+        let arguments = arguments.iter().chain(flags).copied().chain(database.as_deref());
+        let cli = Cli::try_parse_from(arguments).unwrap();
         let listener = lifecycle::listen(cli.server.addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

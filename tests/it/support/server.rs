@@ -19,17 +19,17 @@ use crate::support::{Folder, PATIENCE};
 pub const BINARY: &str = env!("CARGO_BIN_EXE_lockstream");
 
 /// The shipped binary, with nothing of the tester's environment.
-pub fn lockstream(folder: &Path) -> Command {
+pub fn lockstream(folder: &Folder) -> Command {
     lockstream_at(BINARY.as_ref(), folder)
 }
 
 /// A copy of the binary that lies elsewhere.
-pub fn lockstream_at(binary: &Path, folder: &Path) -> Command {
+pub fn lockstream_at(binary: &Path, folder: &Folder) -> Command {
     let mut command = Command::new(binary);
     // Coverage of child processes is the only thing that is handed on.
     let kept: Vec<_> = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LLVM_")).collect();
-    command.env_clear().envs(kept).current_dir(folder);
-    command.env("LOCKSTREAM_DATA_DIR", folder).env("LOCKSTREAM_ADDR", "127.0.0.1:0");
+    command.env_clear().envs(kept).envs(folder.database_url().map(|url| ("DATABASE_URL", url)));
+    command.current_dir(folder.path()).env("LOCKSTREAM_DATA_DIR", folder.path()).env("LOCKSTREAM_ADDR", "127.0.0.1:0");
     command.env("LOCKSTREAM_LOG_FORMAT", "json").stdin(Stdio::null());
     command
 }
@@ -103,7 +103,7 @@ impl Server {
 
     /// Starts with settings, given as environment variables.
     pub async fn start_with(folder: &Folder, settings: &[(&str, &str)]) -> Self {
-        let mut command = lockstream(folder.path());
+        let mut command = lockstream(folder);
         command.envs(settings.iter().copied());
         Self::spawn(command).await.unwrap_or_else(|lines| panic!("the server did not start: {lines:?}"))
     }
