@@ -133,22 +133,17 @@ pub async fn start(
     let checkpoint = open_database(database.projection.as_ref(), storage, limits, stop).await?;
 
     let seen = DurabilityProof { source: ProofSource::Checkpoint, head: checkpoint };
-    let (opened, position) = match open_log(
-        &folder,
-        &[seen],
-        limits,
-        AtCheckpoint::Forget(checkpoint),
-        log_progress(stop),
-    ) {
-        Err(StartError::Recovery(RecoveryError::OtherHistory { source_: ProofSource::Checkpoint, sequence })) => {
-            warn!(
-                %sequence, checkpoint_hash = %checkpoint.chain_hash,
-                "the projection belongs to another log, whose hash differs at its checkpoint: it is made anew from this one"
-            );
-            (open_log(&folder, &[], limits, AtCheckpoint::Nothing, log_progress(stop))?, None)
-        }
-        opened => (opened?, Some(checkpoint)),
-    };
+    let (opened, position) =
+        match open_log(&folder, &[seen], limits, AtCheckpoint::Forget(checkpoint), log_progress(stop)) {
+            Err(StartError::Recovery(RecoveryError::OtherHistory { source_: ProofSource::Checkpoint, sequence })) => {
+                warn!(
+                    %sequence, checkpoint_hash = %checkpoint.chain_hash,
+                    "the projection belongs to another log and is made anew"
+                );
+                (open_log(&folder, &[], limits, AtCheckpoint::Nothing, log_progress(stop))?, None)
+            }
+            opened => (opened?, Some(checkpoint)),
+        };
     let mut log = (adapters.log)(Box::new(opened.log));
     let durable = Durable::recovered(log.as_mut(), opened.head)?;
 
@@ -207,6 +202,7 @@ async fn open_database(
 ) -> Result<Head, StartError> {
     const PAUSE: Duration = Duration::from_millis(500);
     let deadline = Instant::now() + millis(limits.database_wait_ms);
+    let mut said = None;
     loop {
         let attempt = async {
             projection.open().await?;
@@ -219,7 +215,10 @@ async fn open_database(
         if !source.may_pass() || Instant::now() >= deadline {
             return Err(StartError::Database { url: storage.database(), source });
         }
-        warn!(error = %source, "waiting for the database");
+        if said.as_ref() != Some(&source.to_string()) {
+            warn!(error = %source, "waiting for the database");
+            said = Some(source.to_string());
+        }
         tokio::select! {
             () = stop.cancelled() => return Err(StartError::Stopped),
             () = sleep(PAUSE) => {}

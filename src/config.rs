@@ -147,7 +147,7 @@ pub struct Limits {
     /// How long a start waits for a database that does not answer, in milliseconds; then it ends
     /// with an error.
     #[arg(long, env = "LOCKSTREAM_DATABASE_WAIT_MS", value_name = "MS", default_value = "30000",
-        value_parser = usize_in(0, 3_600_000))]
+        value_parser = usize_in(10, 3_600_000))]
     pub database_wait_ms: usize,
 }
 

@@ -188,25 +188,48 @@ async fn rebuild_heals_a_database_that_the_server_refuses() {
 }
 
 #[tokio::test]
-async fn rebuild_puts_rows_right_that_somebody_changed() {
+async fn rebuild_puts_rows_right_that_somebody_changed_once_it_is_forced() {
     let (folder, hash) = lived_in().await;
-    folder.execute("UPDATE lockers SET state_hash = replace(state_hash, 'a', 'b'), compartments = 9").await;
+    folder
+        .execute(
+            "UPDATE lockers SET state_hash = substr(state_hash, 33) || substr(state_hash, 1, 32), compartments = 9",
+        )
+        .await;
     assert_eq!(command(&folder, &["verify"]).code, Some(3));
-    let report: Value = serde_json::from_str(&command(&folder, &["rebuild", "--json"]).stdout).unwrap();
+    let refused = command(&folder, &["rebuild"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("for 1 lockers: \"L\""), "{refused:?}");
+    assert_eq!(command(&folder, &["verify"]).code, Some(3), "nothing was replaced");
+    let report: Value = serde_json::from_str(&command(&folder, &["rebuild", "--force", "--json"]).stdout).unwrap();
     assert_eq!((&report["records"], &report["compartments"]), (&5.into(), &2.into()), "{report}");
+    assert_eq!((&report["compared_lockers"], &report["differing_lockers"]), (&1.into(), &1.into()), "{report}");
     assert_eq!(command(&folder, &["verify"]).code, Some(0));
     assert_eq!(Server::start(&folder).await.state_hash("L").await, hash);
 }
 
 #[tokio::test]
-async fn rebuild_replaces_a_database_that_belongs_to_another_log() {
+async fn a_database_that_belongs_to_another_log_is_made_anew() {
     let (folder, _) = lived_in().await;
-    let (mut other, hash) = lived_in().await;
-    other.take_database_of(&folder);
-    let written = Server::spawn(lockstream(&other)).await.err().expect("it refuses to start");
-    assert!(written.last().unwrap().contains("names another history"), "{written:?}");
-    assert_eq!(command(&other, &["rebuild"]).code, Some(0));
-    assert_eq!(Server::start(&other).await.state_hash("L").await, hash);
+    for by_a_start in [true, false] {
+        let (mut other, hash) = lived_in().await;
+        other.take_database_of(&folder);
+        let verified = command(&other, &["verify", "--json"]);
+        assert!(verified.stdout.contains("other-history"), "{verified:?}");
+        if !by_a_start {
+            let rebuilt = command(&other, &["rebuild"]);
+            assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+            assert!(rebuilt.stdout.contains("not compared with the old one"), "{rebuilt:?}");
+            assert_eq!(command(&other, &["verify"]).code, Some(0));
+        }
+        let server = Server::start(&other).await;
+        assert_eq!(
+            server.lines_saying("the projection belongs to another log and is made anew").len(),
+            usize::from(by_a_start)
+        );
+        assert_eq!(server.state_hash("L").await, hash);
+        assert!(server.stop().success());
+        assert_eq!(command(&other, &["verify"]).code, Some(0), "no row of the other log is left");
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ fn adapters_and_use_cases_meet_in_the_composition_root_alone() {
         .iter()
         .filter(|file| {
             let text = fs::read_to_string(file).unwrap();
-            text.contains("infrastructure::sql::sqlite") && text.contains("crate::application::queries")
+            text.contains("infrastructure::sql") && text.contains("crate::application::queries")
         })
         .collect();
     assert_eq!(meeting, [&source.join("composition.rs")]);

@@ -101,10 +101,14 @@ impl Dialect for Postgres {
     type Place = PostgresPlace;
 
     async fn connect(place: &PostgresPlace, role: Role, limit: Duration) -> Result<PgConnection, StoreError> {
-        // The server gives up when the client does.
-        let limit_ms = limit.as_millis().to_string();
-        let mut settings =
-            vec![("statement_timeout", limit_ms.as_str()), ("idle_in_transaction_session_timeout", &limit_ms)];
+        // The server gives up when the client does, and earlier on the locks of others: so it has
+        // said what is the matter before patience ends.
+        let (limit_ms, lock_ms) = (limit.as_millis().to_string(), (limit / 2).as_millis().max(1).to_string());
+        let mut settings = vec![
+            ("statement_timeout", limit_ms.as_str()),
+            ("lock_timeout", &lock_ms),
+            ("idle_in_transaction_session_timeout", &limit_ms),
+        ];
         if role == Role::Reader {
             settings.extend(READER_SETTINGS);
         }
@@ -197,7 +201,7 @@ async fn claim(connection: &mut PgConnection, place: &PostgresPlace, patience: D
         if Instant::now() >= deadline {
             let who = holder.map_or_else(String::new, |(pid, name, address)| {
                 let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed".into());
-                let address = address.map_or_else(|| "this machine".to_owned(), |address| address);
+                let address = address.unwrap_or_else(|| "this machine".to_owned());
                 format!(" (session {pid}, {name}, from {address})")
             });
             let reason = format!(

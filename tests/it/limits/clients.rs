@@ -85,9 +85,9 @@ async fn a_client_that_takes_no_answers_loses_its_place() {
 }
 
 #[tokio::test]
-async fn one_database_connection_answers_everybody() {
+async fn one_database_connection_for_each_kind_of_query_answers_everybody() {
     let folder = Folder::new();
-    let server = Server::start_with(&folder, &[("LOCKSTREAM_READ_CONNECTIONS", "1")]).await;
+    let server = Server::start(&folder).await;
     server.accept(&[registered("L", "A1")]).await;
     let paths = ["/lockers/L", "/lockers/L/compartments/A1", "/lockers/X", "/readyz"];
     let all = (0..100).map(|n| server.get(paths[n % paths.len()]));

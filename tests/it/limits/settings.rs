@@ -4,7 +4,7 @@ use crate::support::Folder;
 use crate::support::server::{lockstream, run};
 
 /// Each limit with values that are just outside its bounds.
-const OUTSIDE: [(&str, &str, &str); 14] = [
+const OUTSIDE: [(&str, &str, &str); 15] = [
     ("LOCKSTREAM_MAX_BODY_BYTES", "1023", "16777217"),
     ("LOCKSTREAM_BODY_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_HEAD_TIMEOUT_MS", "9", "3600001"),
@@ -18,7 +18,8 @@ const OUTSIDE: [(&str, &str, &str); 14] = [
     ("LOCKSTREAM_QUERY_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_STOP_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_MAX_SEGMENT_BYTES", "1023", "1099511627777"),
-    ("LOCKSTREAM_READ_CONNECTIONS", "0", "1001"),
+    ("LOCKSTREAM_DATABASE_TIMEOUT_MS", "9", "3600001"),
+    ("LOCKSTREAM_DATABASE_WAIT_MS", "9", "3600001"),
 ];
 
 fn is_refused(variable: &str, value: &str) {
@@ -58,7 +59,9 @@ fn other_settings_are_checked_as_well() {
 
 #[test]
 fn a_database_url_is_refused_without_being_repeated() {
-    for (url, secret) in [("postgres://user:s3cret@host/db", "s3cret"), ("sqlite:s3cret.db?mode=rwc", "s3cret")] {
+    for (url, secret) in
+        [("postgres://user:s3cret@host/db?sslmode=no", "s3cret"), ("sqlite:s3cret.db?mode=rwc", "s3cret")]
+    {
         let folder = Folder::on_sqlite();
         for as_flag in [false, true] {
             let mut command = lockstream(&folder);

@@ -100,7 +100,7 @@ impl Folder {
         let mut connected = self.connect().await;
         let begin = match connected {
             Connected::Sqlite(_) => "BEGIN EXCLUSIVE",
-            Connected::Postgres(_) => "BEGIN; LOCK TABLE checkpoint IN ACCESS EXCLUSIVE MODE",
+            Connected::Postgres(_) => "BEGIN; LOCK TABLE checkpoint IN EXCLUSIVE MODE",
         };
         connected.execute(begin).await;
         Holder(connected)
