@@ -23,6 +23,7 @@ mod limits;
 mod lost_history;
 mod model;
 mod proxy;
+mod rebuild;
 mod rules;
 mod settings;
 mod state_hash;
