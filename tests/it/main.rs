@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod lost_history;
 mod model;
+mod outage;
 mod proxy;
 mod rebuild;
 mod rules;
