@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod lost_history;
 mod model;
+mod plans;
 mod proxy;
 mod rules;
 mod settings;
