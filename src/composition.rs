@@ -208,9 +208,12 @@ async fn open_database(
             projection.open().await?;
             projection.checkpoint().await
         };
-        let source = match attempt.await {
-            Ok(checkpoint) => return Ok(checkpoint),
-            Err(error) => error,
+        let source = tokio::select! {
+            () = stop.cancelled() => return Err(StartError::Stopped),
+            attempted = attempt => match attempted {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(error) => error,
+            },
         };
         if !source.may_pass() || Instant::now() >= deadline {
             return Err(StartError::Database { url: storage.database(), source });

@@ -86,8 +86,8 @@ pub trait Projection: Send + Sync {
     /// harmless, and nothing is ever built upon another history.
     async fn advance(&self, rows: &Rows, from: Head, to: Head) -> Result<Standing, StoreError>;
 
-    /// Replaces everything by the rows of all of history up to `head`, in one transaction.
-    async fn reset(&self, rows: &Rows, head: Head) -> Result<(), StoreError>;
+    /// Replaces everything by the rows of all of history up to `head`, in one step, by a successor.
+    async fn reset(self: Arc<Self>, rows: &Rows, head: Head) -> Result<(), StoreError>;
 
     /// Everything that is stored, and the checkpoint it belongs to, as one moment saw them.
     async fn contents(&self) -> Result<(Head, Rows), StoreError>;
@@ -97,7 +97,7 @@ pub trait Projection: Send + Sync {
     async fn state_hashes(&self) -> Result<(Head, BTreeMap<LockerId, StateHash>), StoreError>;
 
     /// Begins an empty second projection beside this one; what an interrupted attempt left is
-    /// removed.
+    /// removed. There is one at a time: waits for the end of another one.
     async fn successor(self: Arc<Self>) -> Result<Box<dyn Successor>, StoreError>;
 
     /// Lets go of the database in order.
@@ -122,6 +122,9 @@ pub trait Successor: Send + Sync {
     /// Takes the place of the first in one step. Whoever reads meanwhile sees the one or the other,
     /// and waits at most a moment.
     async fn take_over(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// Removes what there is of it. What is left by a failure, the next one removes.
+    async fn abandon(self: Box<Self>) -> Result<(), StoreError>;
 }
 
 /// What a query found, and the moment it saw.

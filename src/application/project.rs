@@ -97,19 +97,11 @@ impl Projector {
     async fn write_anew(&self, writer: &WriterQueue) -> bool {
         let Some((rows, head)) = writer.take_all_rows().await else { return false };
         let mut retry = Retry::new(&self.progress);
-        loop {
-            let mut position = self.position.lock().await;
-            match self.projection.reset(&rows, head).await {
-                Ok(()) => {
-                    *position = Some(head);
-                    break;
-                }
-                Err(error) => {
-                    drop(position);
-                    retry.failed(&error).await;
-                }
-            }
+        // No position until then: a rebuild that is under way gives up, and makes room for this.
+        while let Err(error) = Arc::clone(&self.projection).reset(&rows, head).await {
+            retry.failed(&error).await;
         }
+        *self.position.lock().await = Some(head);
         retry.succeeded();
         self.progress.publish_projected(head.sequence);
         info!(sequence = %head.sequence, "the projection is written anew");

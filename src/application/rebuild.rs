@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use crate::application::ports::{HistoryFailure, Projection, Records, Standing, StoreError};
 use crate::application::progress::Progress;
@@ -22,7 +23,7 @@ use crate::domain::hash::StateHash;
 use crate::domain::ids::{LockerId, Sequence};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
-use crate::domain::world::{Touched, World};
+use crate::domain::world::{Counts, Touched, World};
 
 /// How near the second projection comes to the first before that is held still, in events.
 const NEAR_EVENTS: u64 = 1_000;
@@ -48,17 +49,25 @@ pub struct RebuildReport {
 }
 
 impl RebuildReport {
+    /// Of a rebuild that compared nothing yet.
     #[must_use]
-    pub fn new(head: Head, rows: &Rows, begin: Instant) -> Self {
+    pub fn of(world: &World, head: Head) -> Self {
+        let Counts { lockers, compartments, reservations } = world.counts();
         Self {
             records: head.sequence.get(),
-            lockers: rows.lockers.len() as u64,
-            compartments: rows.compartments.len() as u64,
-            reservations: rows.reservations.len() as u64,
+            lockers,
+            compartments,
+            reservations,
             compared_lockers: None,
             differing_lockers: 0,
-            elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: 0,
         }
+    }
+
+    /// The report of a rebuild that ends now.
+    #[must_use]
+    pub fn after(self, begin: Instant) -> Self {
+        Self { elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX), ..self }
     }
 }
 
@@ -148,22 +157,45 @@ impl Rebuilder {
     pub async fn rebuild(&self, force: bool, on_progress: OnProgress) -> Result<RebuildReport, RebuildError> {
         let _alone = self.under_way.try_lock().map_err(|_| RebuildError::UnderWay)?;
         let begin = Instant::now();
+        let fold = Fold::new((self.open_history)()?);
         let successor = Arc::clone(&self.live).successor().await?;
-        let mut next = Next { fold: Fold::new((self.open_history)()?), written: Head::default(), on_progress };
+        let mut next = Next { fold, written: Head::default(), on_progress };
+        let (_still, report) = match self.compare(successor.projection(), &mut next, force).await {
+            Ok(compared) => compared,
+            Err(error) => {
+                if let Err(left) = successor.abandon().await {
+                    warn!(error = %left, "what there is of the second projection stays until the next rebuild");
+                }
+                return Err(error);
+            }
+        };
+        if let Err(error) = successor.take_over().await {
+            self.progress.doubt_projection();
+            return Err(error.into());
+        }
+        Ok(report.after(begin))
+    }
+
+    /// Brings the second projection to where the first stands and compares them. The first stands
+    /// still as long as the answer lives.
+    async fn compare(
+        &self,
+        second: &dyn Projection,
+        next: &mut Next,
+        force: bool,
+    ) -> Result<(MutexGuard<'_, Option<Head>>, RebuildReport), RebuildError> {
         for _ in 0..MAX_ROUNDS {
-            next.advance(successor.projection(), self.progress.projected()).await?;
-            if self.progress.projected().get() - next.written.sequence.get() <= NEAR_EVENTS {
+            next.advance(second, self.progress.projected()).await?;
+            if self.progress.projected().get().saturating_sub(next.written.sequence.get()) <= NEAR_EVENTS {
                 break;
             }
         }
-
-        // From here on the first projection stands still.
         let position = self.position.lock().await;
         let at = position.ok_or(RebuildError::BeingWrittenAnew)?;
-        next.advance(successor.projection(), at.sequence).await?;
+        next.advance(second, at.sequence).await?;
         let (live_at, stored) = self.live.state_hashes().await?;
-        let (next_at, folded) = successor.projection().state_hashes().await?;
-        if live_at != at || next_at != at {
+        let (second_at, folded) = second.state_hashes().await?;
+        if live_at != at || second_at != at {
             self.progress.doubt_projection();
             return Err(RebuildError::BeingWrittenAnew);
         }
@@ -171,17 +203,12 @@ impl Rebuilder {
         if differences.count > 0 && !force {
             return Err(RebuildError::Differs(differences));
         }
-        let taken_over = successor.take_over().await;
-        drop(position);
-        if let Err(error) = taken_over {
-            self.progress.doubt_projection();
-            return Err(error.into());
-        }
-        Ok(RebuildReport {
+        let report = RebuildReport {
             compared_lockers: Some(stored.len() as u64),
             differing_lockers: differences.count as u64,
-            ..RebuildReport::new(at, &next.fold.world.all_rows(), begin)
-        })
+            ..RebuildReport::of(&next.fold.world, at)
+        };
+        Ok((position, report))
     }
 }
 

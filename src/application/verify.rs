@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, Record};
 use crate::domain::rows::Rows;
-use crate::domain::world::{Touched, World};
+use crate::domain::world::{Counts, Touched, World};
 
 /// How many differing rows are named one by one; the rest are counted.
 const MAX_NAMED_ROWS: usize = 20;
@@ -125,15 +125,15 @@ impl Verification {
             );
             self.find("lost-history", detail);
         }
-        let rows = self.world.all_rows();
+        let Counts { lockers, compartments, reservations } = self.world.counts();
         Report {
             sound: self.findings.is_empty(),
             head_sequence: self.head.sequence.get(),
             head_hash: self.head.chain_hash.to_string(),
             projected_sequence: self.projection.as_ref().map(|(checkpoint, _)| checkpoint.sequence.get()),
-            lockers: rows.lockers.len() as u64,
-            compartments: rows.compartments.len() as u64,
-            reservations: rows.reservations.len() as u64,
+            lockers,
+            compartments,
+            reservations,
             findings: self.findings,
             notes: self.notes,
         }

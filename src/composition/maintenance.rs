@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::application::ports::{Durable, StoreError};
+use crate::application::ports::{Durable, Projection, StoreError};
 use crate::application::rebuild::{Differences, RebuildError, RebuildReport};
 use crate::application::verify::{Report, Verification};
 use crate::composition::{AtCheckpoint, StartError, lock, open_log};
 use crate::config::{Limits, StorageSettings};
+use crate::domain::record::Head;
+use crate::domain::rows::Rows;
 use crate::infrastructure::data_folder::DataFolderError;
 use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
 use crate::infrastructure::event_log::recovery::{DurabilityProof, ProofSource, ReadBytes, RecoveryError};
@@ -29,11 +31,46 @@ pub async fn rebuild(
     let live = Database::at(&storage.database(), limits.sql()).projection;
     let database = |source| StartError::Database { url: storage.database(), source };
     let successor = Arc::clone(&live).successor().await.map_err(database)?;
+    let made = match make(storage, limits, force, live.as_ref(), on_read).await {
+        Ok((rows, head, report)) => {
+            let written = successor.projection().advance(&rows, Head::default(), head).await;
+            written.map(|_| report).map_err(database)
+        }
+        Err(error) => Err(error),
+    };
+    let report = match made {
+        Ok(report) => report,
+        Err(error) => {
+            if let Err(left) = successor.abandon().await {
+                warn!(error = %left, "what there is of the second projection stays until the next rebuild");
+            }
+            return Err(error);
+        }
+    };
+    successor.take_over().await.map_err(database)?;
+    live.close().await;
+    Ok(report.after(begin))
+}
+
+/// Folds the log, compares the old projection with it where that stands, and gives the rows of the
+/// new one.
+async fn make(
+    storage: &StorageSettings,
+    limits: &Limits,
+    force: bool,
+    live: &dyn Projection,
+    on_read: impl Fn(ReadBytes),
+) -> Result<(Rows, Head, RebuildReport), StartError> {
     // What the old one proves about the log, as far as it can still be read. Without it, damage to
     // records that were acknowledged could pass for a torn batch and be cut off.
-    let old = live.state_hashes().await.inspect_err(|error| warn!(%error, "the old projection cannot be compared"));
-    let old = old.ok();
-
+    let old = match live.state_hashes().await {
+        Ok(old) => Some(old),
+        Err(source) if source.may_pass() => return Err(StartError::Database { url: storage.database(), source }),
+        Err(error) => {
+            warn!(%error, "the old projection cannot be compared");
+            None
+        }
+    };
     let checkpoint = old.as_ref().map(|(checkpoint, _)| *checkpoint);
     let on_read = |read| {
         on_read(read);
@@ -58,15 +95,12 @@ pub async fn rebuild(
     if let Some(differences) = differences.as_ref().filter(|differences| differences.count > 0 && !force) {
         return Err(RebuildError::Differs(differences.clone()).into());
     }
-    let rows = opened.world.all_rows();
-    successor.projection().reset(&rows, opened.head).await.map_err(database)?;
-    successor.take_over().await.map_err(database)?;
-    live.close().await;
-    Ok(RebuildReport {
+    let report = RebuildReport {
         compared_lockers: comparable.map(|((_, stored), _)| stored.len() as u64),
         differing_lockers: differences.map_or(0, |differences| differences.count as u64),
-        ..RebuildReport::new(opened.head, &rows, begin)
-    })
+        ..RebuildReport::of(&opened.world, opened.head)
+    };
+    Ok((opened.world.all_rows(), opened.head, report))
 }
 
 /// Why a verification could not be carried out; findings are no errors.

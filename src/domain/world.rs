@@ -58,6 +58,14 @@ pub struct Touched {
     reservations: HashSet<ReservationId>,
 }
 
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub lockers: u64,
+    pub compartments: u64,
+    pub reservations: u64,
+}
+
 /// Why a log cannot be a history of this world.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -181,6 +189,15 @@ impl World {
             reservations: self.reservations.keys().cloned().collect(),
         };
         self.rows(&everything)
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            lockers: self.lockers.len() as u64,
+            compartments: self.lockers.values().map(|locker| locker.compartment_ids().count() as u64).sum(),
+            reservations: self.reservations.len() as u64,
+        }
     }
 
     /// The state hash of every locker.

@@ -24,18 +24,32 @@ pub enum Role {
     Reader,
 }
 
+/// How long one may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct LineLimits {
+    /// For the connection.
+    pub open: Duration,
+    /// For one statement.
+    pub statement: Duration,
+}
+
+impl LineLimits {
+    pub const fn both(limit: Duration) -> Self {
+        Self { open: limit, statement: limit }
+    }
+}
+
 /// A place for one connection.
 pub struct Line<D: Dialect> {
     place: Arc<D::Place>,
     role: Role,
-    /// How long opening, or one statement, may take.
-    limit: Duration,
+    limits: LineLimits,
     connection: Mutex<Option<D::Connection>>,
 }
 
 impl<D: Dialect> Line<D> {
-    pub fn new(place: &Arc<D::Place>, role: Role, limit: Duration) -> Self {
-        Self { place: Arc::clone(place), role, limit, connection: Mutex::new(None) }
+    pub fn new(place: &Arc<D::Place>, role: Role, limits: LineLimits) -> Self {
+        Self { place: Arc::clone(place), role, limits, connection: Mutex::new(None) }
     }
 
     /// Takes the connection, or opens one.
@@ -43,11 +57,11 @@ impl<D: Dialect> Line<D> {
         let mut slot = self.connection.lock().await;
         let connection = match slot.take() {
             Some(connection) => connection,
-            None => timeout(self.limit, D::connect(&self.place, self.role, self.limit))
+            None => timeout(self.limits.open, D::connect(&self.place, self.role, self.limits.statement))
                 .await
-                .map_err(|_| StoreError::passing("could not be reached", NoAnswer(self.limit)))??,
+                .map_err(|_| StoreError::passing("could not be reached", NoAnswer(self.limits.open)))??,
         };
-        Ok(InUse { slot, connection, limit: self.limit })
+        Ok(InUse { slot, connection, limit: self.limits.statement })
     }
 
     /// Closes the connection in order and keeps the line closed while the answer lives.
@@ -55,7 +69,7 @@ impl<D: Dialect> Line<D> {
         let mut slot = self.connection.lock().await;
         if let Some(connection) = slot.take() {
             // One that cannot be closed in order, or not in time, is closed all the same.
-            let _ = timeout(self.limit, D::close(connection)).await;
+            let _ = timeout(self.limits.open, D::close(connection)).await;
         }
         slot
     }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -61,6 +62,8 @@ impl PostgresPlace {
         let options = self.options.clone().application_name(&self.instance);
         let options = options.options([
             ("search_path", self.schema),
+            // Notices tell what is not there to be dropped, and the like.
+            ("client_min_messages", "warning"),
             // A session whose client is gone ends soon, and its locks with it.
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),
@@ -141,6 +144,7 @@ impl Dialect for Postgres {
     }
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
+        let succession = Arc::clone(&live.succession).lock_owned().await;
         let place = PostgresPlace { schema: NEXT, ..PostgresPlace::clone(&live.place) };
         let mut connection = place.connect(&[]).await.map_err(failed("could not be reached"))?;
         claim(&mut connection, &place, live.limits.statement / 2).await?;
@@ -148,7 +152,7 @@ impl Dialect for Postgres {
         Postgres::close(connection).await;
         let store = SqlStore::new(place, live.limits);
         store.open().await?;
-        Ok(Box::new(PostgresSuccessor { store }))
+        Ok(Box::new(PostgresSuccessor { store, _succession: succession }))
     }
 }
 
@@ -233,6 +237,7 @@ async fn drop_schemas(connection: &mut PgConnection, schemas: &[&str]) -> Result
 /// A second schema.
 struct PostgresSuccessor {
     store: Arc<SqlStore<Postgres>>,
+    _succession: OwnedMutexGuard<()>,
 }
 
 #[async_trait]
@@ -260,6 +265,18 @@ impl Successor for PostgresSuccessor {
             Ok(()) => line.put_back(),
             Err(error) => warn!(%error, "the replaced tables (schema {OLD}) stay until the next rebuild"),
         }
+        self.store.close().await;
+        Ok(())
+    }
+
+    async fn abandon(self: Box<Self>) -> Result<(), StoreError> {
+        let mut line = self.store.writer.take().await?;
+        let dropped = async {
+            line.run(DROP_LIMIT).await?;
+            line.run("DROP SCHEMA lockstream_next CASCADE").await
+        };
+        dropped.await.map_err(failed("could not be removed"))?;
+        line.put_back();
         self.store.close().await;
         Ok(())
     }

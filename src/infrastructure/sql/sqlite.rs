@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, Sqlite};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::application::ports::{Projection, StoreError, Successor};
 use crate::domain::record::Head;
@@ -102,11 +103,12 @@ impl Dialect for Sqlite {
     }
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
+        let succession = Arc::clone(&live.succession).lock_owned().await;
         let replacement =
             SqliteReplacement::beside(&live.place.path).map_err(|error| StoreError::new(OPENING, error))?;
         let store = SqlStore::new(SqlitePlace::writable(replacement.path()), live.limits);
         store.open().await?;
-        Ok(Box::new(SqliteSuccessor { live: Arc::clone(live), store, replacement }))
+        Ok(Box::new(SqliteSuccessor { live: Arc::clone(live), store, replacement, _succession: succession }))
     }
 }
 
@@ -115,6 +117,7 @@ struct SqliteSuccessor {
     live: Arc<SqlStore<Sqlite>>,
     store: Arc<SqlStore<Sqlite>>,
     replacement: SqliteReplacement,
+    _succession: OwnedMutexGuard<()>,
 }
 
 #[async_trait]
@@ -130,6 +133,11 @@ impl Successor for SqliteSuccessor {
         // one name share their companions too, and spoil each other.
         let _held = self.live.hold().await;
         self.replacement.take_place().map_err(|error| StoreError::new("cannot be replaced", error))
+    }
+
+    async fn abandon(self: Box<Self>) -> Result<(), StoreError> {
+        self.store.close().await;
+        self.replacement.remove().map_err(|error| StoreError::new("could not be removed", error))
     }
 }
 

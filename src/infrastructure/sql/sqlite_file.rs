@@ -32,11 +32,14 @@ pub struct SqliteReplacement {
 impl SqliteReplacement {
     /// Names a fresh file beside the old one; what an interrupted attempt left there is removed.
     pub fn beside(old: &Path) -> io::Result<Self> {
-        let new = with_suffix(old, ".new");
-        for leftover in family(&new) {
-            remove_if_present(&leftover)?;
-        }
-        Ok(Self { old: old.to_owned(), new })
+        let replacement = Self { old: old.to_owned(), new: with_suffix(old, ".new") };
+        replacement.remove()?;
+        Ok(replacement)
+    }
+
+    /// Removes the new file.
+    pub fn remove(&self) -> io::Result<()> {
+        family(&self.new).iter().try_for_each(|file| remove_if_present(file))
     }
 
     #[must_use]
@@ -111,6 +114,7 @@ mod tests {
     use sqlx::Sqlite;
 
     use crate::application::ports::Projection;
+    use crate::domain::hash::ChainHash;
     use crate::domain::ids::Sequence;
     use crate::domain::record::Head;
     use crate::domain::rows::Rows;
@@ -119,6 +123,8 @@ mod tests {
     use crate::infrastructure::sql::store::SqlStore;
 
     const LIMITS: SqlLimits = SqlLimits { statement: Duration::from_secs(10), query: Duration::from_secs(10) };
+
+    const FIRST: Head = Head { sequence: Sequence::new(1), chain_hash: ChainHash::new([1; 32]) };
 
     async fn open(file: &Path) -> Arc<SqlStore<Sqlite>> {
         let store = SqlStore::new(SqlitePlace::writable(file), LIMITS);
@@ -149,7 +155,7 @@ mod tests {
         let replacement = SqliteReplacement::beside(&file).unwrap();
         let store = open(replacement.path()).await;
         let head = Head { sequence: Sequence::new(7), ..Head::default() };
-        store.reset(&Rows::default(), head).await.unwrap();
+        store.advance(&Rows::default(), Head::default(), head).await.unwrap();
         settle(&store).await.unwrap();
         store.close().await;
         replacement.take_place().unwrap();
@@ -169,7 +175,7 @@ mod tests {
         let mut reader = SqliteConnection::connect(&url).await.unwrap();
         let mut reading = reader.begin().await.unwrap();
         sqlx::query("SELECT * FROM checkpoint").fetch_optional(&mut *reading).await.unwrap();
-        store.reset(&Rows::default(), Head::default()).await.unwrap();
+        store.advance(&Rows::default(), Head::default(), FIRST).await.unwrap();
         let error = settle(&store).await.unwrap_err().to_string();
         assert!(error.contains("could not be moved into its file"), "{error}");
         store.close().await;
@@ -188,7 +194,7 @@ mod tests {
         assert!(before.is_some());
         let store = open(&file).await;
         assert_eq!(rest(&file), None, "open and idle, with nothing written since");
-        store.reset(&Rows::default(), Head { sequence: Sequence::new(1), ..Head::default() }).await.unwrap();
+        store.advance(&Rows::default(), Head::default(), FIRST).await.unwrap();
         assert_eq!(rest(&file), None);
         store.close().await;
         assert!(rest(&file).is_some() && rest(&file) != before, "it is another file now");

@@ -78,7 +78,3 @@ pub const SELECT_STATE_HASHES: &str = "SELECT locker_id, state_hash FROM lockers
 pub const SELECT_LOCKERS: &str = "SELECT * FROM lockers";
 pub const SELECT_COMPARTMENTS: &str = "SELECT * FROM compartments";
 pub const SELECT_RESERVATIONS: &str = "SELECT * FROM reservations";
-
-/// Removes everything that a projection holds.
-pub const DELETE_ALL: [&str; 4] =
-    ["DELETE FROM lockers", "DELETE FROM compartments", "DELETE FROM reservations", "DELETE FROM checkpoint"];

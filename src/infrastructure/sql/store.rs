@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Error;
-use tokio::sync::MutexGuard;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::application::ports::{Projection, Standing, StoreError, Successor};
 use crate::domain::hash::StateHash;
 use crate::domain::ids::LockerId;
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
-use crate::infrastructure::sql::line::{InUse, Line, Role};
+use crate::infrastructure::sql::line::{InUse, Line, LineLimits, Role};
 use crate::infrastructure::sql::rows::{
     Cells, Read, RowParameters, json_checkpoint, read_checkpoint, read_compartment, read_locker, read_reservation,
     read_state_hash,
 };
 use crate::infrastructure::sql::statements::{
-    DELETE_ALL, SELECT_CHECKPOINT, SELECT_COMPARTMENTS, SELECT_LOCKERS, SELECT_RESERVATIONS, SELECT_STATE_HASHES,
+    SELECT_CHECKPOINT, SELECT_COMPARTMENTS, SELECT_LOCKERS, SELECT_RESERVATIONS, SELECT_STATE_HASHES,
 };
 use crate::infrastructure::sql::{Dialect, SqlLimits, failed};
 
@@ -38,19 +38,22 @@ pub struct SqlStore<D: Dialect> {
     pub(super) lockers: Line<D>,
     pub(super) compartments: Line<D>,
     pub(super) reservations: Line<D>,
+    /// There is one name for a successor; whoever has one holds this.
+    pub(super) succession: Arc<Mutex<()>>,
 }
 
 impl<D: Dialect> SqlStore<D> {
     /// Connects to nothing yet.
     pub fn new(place: D::Place, limits: SqlLimits) -> Arc<Self> {
         let place = Arc::new(place);
-        let reader = |limit| Line::new(&place, Role::Reader, limit);
+        let reader = |limit| Line::new(&place, Role::Reader, LineLimits::both(limit));
         Arc::new(Self {
-            writer: Line::new(&place, Role::Writer, limits.statement),
+            writer: Line::new(&place, Role::Writer, LineLimits::both(limits.statement)),
             checks: reader(limits.statement),
             lockers: reader(limits.query),
             compartments: reader(limits.query),
             reservations: reader(limits.query),
+            succession: Arc::default(),
             limits,
             place,
         })
@@ -91,21 +94,14 @@ impl<D: Dialect> SqlStore<D> {
         Ok(standing)
     }
 
-    async fn rewrite(line: &mut InUse<'_, D>, rows: &Rows, head: Head) -> Result<(), Error> {
-        line.run(D::BEGIN_WRITING).await?;
-        for statement in DELETE_ALL {
-            line.run(statement).await?;
-        }
-        write_all(line, rows, head).await?;
-        line.run("COMMIT").await
-    }
-
-    /// Runs `read` in one transaction, on a connection of its own.
+    /// Runs `read` in one transaction, on a connection of its own with a limit of its own.
     async fn in_one_moment<T>(
         &self,
+        statement: Duration,
         read: impl AsyncFn(&mut InUse<'_, D>) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
-        let line = Line::<D>::new(&self.place, Role::Reader, WHOLE_TABLE_LIMIT);
+        let limits = LineLimits { open: self.limits.statement, statement };
+        let line = Line::<D>::new(&self.place, Role::Reader, limits);
         let mut used = line.take().await?;
         let result = async {
             loop {
@@ -178,15 +174,14 @@ impl<D: Dialect> Projection for SqlStore<D> {
         self.write(rows, from, to).await
     }
 
-    async fn reset(&self, rows: &Rows, head: Head) -> Result<(), StoreError> {
-        let mut line = self.writer.take().await?;
-        Self::rewrite(&mut line, rows, head).await.map_err(failed(WRITING))?;
-        line.put_back();
-        Ok(())
+    async fn reset(self: Arc<Self>, rows: &Rows, head: Head) -> Result<(), StoreError> {
+        let successor = D::successor(&self).await?;
+        successor.projection().advance(rows, Head::default(), head).await?;
+        successor.take_over().await
     }
 
     async fn contents(&self) -> Result<(Head, Rows), StoreError> {
-        self.in_one_moment(async |line| {
+        self.in_one_moment(WHOLE_TABLE_LIMIT, async |line| {
             let head = stored_checkpoint(line).await?;
             let rows = Rows {
                 lockers: read_table(line, SELECT_LOCKERS, read_locker).await?,
@@ -199,7 +194,7 @@ impl<D: Dialect> Projection for SqlStore<D> {
     }
 
     async fn state_hashes(&self) -> Result<(Head, BTreeMap<LockerId, StateHash>), StoreError> {
-        self.in_one_moment(async |line| {
+        self.in_one_moment(self.limits.statement, async |line| {
             let head = stored_checkpoint(line).await?;
             let hashes: Vec<_> = read_table(line, SELECT_STATE_HASHES, read_state_hash).await?;
             Ok((head, hashes.into_iter().collect()))
