@@ -23,6 +23,7 @@ mod limits;
 mod lost_history;
 mod model;
 mod outage;
+mod plans;
 mod proxy;
 mod rebuild;
 mod rules;
