@@ -86,7 +86,8 @@ fn rebuild_in_server(storage: &StorageSettings, force: bool) -> Result<Result<Re
     let style = ProgressStyle::with_template("{msg} [{wide_bar}] {pos}/{len} events, {eta} left");
     bar.set_style(style.expect("the template is well-formed"));
     let mut last = None;
-    let ordered = admin_socket::order(&storage.folder().admin_socket(), &format!("/rebuild?force={force}"), |line| {
+    let socket = storage.folder().admin_socket();
+    let ordered = admin_socket::order(&socket, &format!("/rebuild?force={force}"), |line| {
         let line = serde_json::from_str(line).ok();
         if let Some(RebuildLine::Progress(RebuildProgress { read_events, total_events })) = line {
             bar.set_length(total_events);
@@ -95,7 +96,13 @@ fn rebuild_in_server(storage: &StorageSettings, force: bool) -> Result<Result<Re
         last = line;
     });
     bar.finish_and_clear();
-    ordered.map_err(|error| format!("the server that runs on this data folder takes no orders: {error}"))?;
+    ordered.map_err(|error| {
+        format!(
+            "the data folder is in use, and who has it takes no orders: {error} ({}). Is another `lockstream rebuild` \
+             under way? Otherwise stop the server first",
+            socket.display()
+        )
+    })?;
     match last {
         Some(RebuildLine::Done(report)) => Ok(Ok(report)),
         Some(RebuildLine::Failed { detail, differs: true }) => Ok(Err(detail)),

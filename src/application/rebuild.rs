@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -221,14 +221,18 @@ struct Next {
 }
 
 impl Next {
-    /// Folds the log up to `until` and writes what that changed.
+    /// Folds the log up to `until` and writes what that changed. When it is dropped the fold ends
+    /// too: the end of the process would wait for it.
     async fn advance(&mut self, projection: &dyn Projection, until: Sequence) -> Result<(), RebuildError> {
         let (mut fold, on_progress) = (std::mem::take(&mut self.fold), Arc::clone(&self.on_progress));
+        let waiting = Arc::new(());
+        let awaited = Arc::downgrade(&waiting);
         let folding = spawn_blocking(move || {
-            let folded = fold.follow(until, &on_progress);
+            let folded = fold.follow(until, &on_progress, &awaited);
             (fold, folded)
         });
         let (fold, folded) = folding.await.expect("folding does not panic");
+        drop(waiting);
         self.fold = fold;
         folded?;
         let rows = self.fold.take_rows();
@@ -255,10 +259,10 @@ impl Fold {
     }
 
     /// Reads on up to a record that is known to be durable, and never beyond: what is behind it may
-    /// be half written.
-    fn follow(&mut self, until: Sequence, on_progress: &OnProgress) -> Result<(), RebuildError> {
+    /// be half written. Ends early when nobody awaits it any more.
+    fn follow(&mut self, until: Sequence, on_progress: &OnProgress, awaited: &Weak<()>) -> Result<(), RebuildError> {
         let ended = || HistoryFailure("the log ends before its durable head".into());
-        while self.head.sequence < until {
+        while self.head.sequence < until && awaited.strong_count() > 0 {
             let (record, head) = self.records.as_mut().and_then(Iterator::next).ok_or_else(ended)??;
             self.world
                 .replay(&record, &mut self.touched)

@@ -1,16 +1,23 @@
 //! The projection made anew beside the running server: nobody notices, nothing is lost, and what
 //! differs is not painted over.
 
+mod beside;
+mod differing;
+mod interrupted;
+mod orders;
+
 use std::cell::Cell;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::Folder;
 use crate::support::events::{deposited, fault, registered, reserved};
 use crate::support::server::{Ended, Server, lockstream, run};
+use crate::support::{Folder, PATIENCE, logs};
 
 fn rebuild(folder: &Folder, flags: &[&str]) -> Ended {
     let mut command = lockstream(folder);
@@ -35,6 +42,39 @@ async fn leftovers(folder: &Folder) -> Vec<String> {
     }
     let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.contains(".db.new")).collect()
+}
+
+/// Which tables hold the projection: the number of the file, or of the schema; zero for the moment
+/// in which there is no file.
+async fn identity(folder: &Folder) -> u64 {
+    if folder.is_on_postgres() {
+        let oid = "SELECT oid::bigint FROM pg_namespace WHERE nspname = 'lockstream'";
+        return folder.postgres().value::<i64>(oid).await.unsigned_abs();
+    }
+    fs::metadata(folder.database()).map_or(0, |file| file.ino())
+}
+
+/// Gives a folder a log of ten lockers that takes a while to read.
+fn write_long_log(folder: &Folder, records: usize) {
+    let events: Vec<_> = (0..records).map(|n| registered(&format!("L{}", n % 10), &n.to_string())).collect();
+    logs::write(&folder.log(), &events.chunks(1_000).map(<[_]>::to_vec).collect::<Vec<_>>());
+}
+
+/// Sends the order itself, as `curl --unix-socket` does.
+async fn order(folder: &Folder, target: &str) -> reqwest::Response {
+    let client = reqwest::Client::builder().unix_socket(folder.path().join("admin.sock")).timeout(PATIENCE);
+    client.build().unwrap().post(format!("http://localhost{target}")).send().await.unwrap()
+}
+
+/// The lines of the answer, to its end.
+async fn lines(answer: reqwest::Response) -> Vec<Value> {
+    answer.text().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A part of a time that nobody chose.
+fn some_part_of(time: Duration) -> Duration {
+    let [byte, ..] = RandomState::new().hash_one(()).to_le_bytes();
+    time * u32::from(byte) / 255
 }
 
 fn verified(folder: &Folder) {
@@ -192,43 +232,4 @@ async fn orders_are_taken_from_the_folder_s_owner_alone() {
     let refused = rebuild(&folder, &[]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("takes no orders"), "{refused:?}");
-}
-
-#[tokio::test]
-async fn two_servers_never_write_one_database() {
-    let (first, second) = (Folder::new(), Folder::new());
-    let url = first.database_url().unwrap_or_else(|| format!("sqlite:{}", first.path().join("shared.db").display()));
-    let at = |folder: &Folder| {
-        let mut command = lockstream(folder);
-        command.env("DATABASE_URL", &url).env("LOCKSTREAM_DATABASE_TIMEOUT_MS", "1000");
-        command
-    };
-    let server = Server::spawn(at(&first)).await.unwrap();
-    server.accept(&[registered("L", "A1")]).await;
-    let refused = run(at(&second));
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    let last = refused.stderr.lines().last().unwrap();
-    assert!(last.starts_with("error: the database is in use: another lockstream process writes"), "{last}");
-    assert_eq!(server.get("/lockers/L").await.status, 200);
-    server.kill();
-    assert_eq!(
-        Server::spawn(at(&first)).await.unwrap().get("/lockers/L").await.status,
-        200,
-        "a killed one leaves no lock"
-    );
-}
-
-#[tokio::test]
-async fn a_database_of_a_newer_version_is_refused_and_a_rebuild_makes_it_anew() {
-    let folder = Folder::new();
-    let server = Server::start(&folder).await;
-    server.accept(&[registered("L", "A1")]).await;
-    assert!(server.stop().success());
-    folder.execute("UPDATE _sqlx_migrations SET version = 9999").await;
-    let refused = run(lockstream(&folder));
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    let last = refused.stderr.lines().last().unwrap();
-    assert!(last.contains("is of a newer lockstream: its tables have version 9999"), "{last}");
-    assert_eq!(rebuild(&folder, &[]).code, Some(0));
-    assert_eq!(Server::start(&folder).await.get("/lockers/L").await.status, 200);
 }

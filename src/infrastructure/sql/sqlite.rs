@@ -15,7 +15,7 @@ use crate::application::ports::{Projection, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
-use crate::infrastructure::sql::sqlite_file::{SqliteReplacement, rest};
+use crate::infrastructure::sql::sqlite_file::{SqliteReplacement, file_number, rest};
 use crate::infrastructure::sql::statements::{Statements, statements};
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::{Dialect, Done, SqlLimits, failed, not_migrated};
@@ -159,17 +159,24 @@ pub(super) async fn settle(store: &SqlStore<Sqlite>) -> Result<(), StoreError> {
 }
 
 /// What an existing file holds, without changing anything beside it where that can be helped.
-///
+pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
+    loop {
+        let Some(before) = file_number(path) else { return Ok(None) };
+        let found = contents_of_one(path, limits).await;
+        // A rebuild that put another file there in between may have shown something of both.
+        if file_number(path) == Some(before) {
+            return found.map(Some);
+        }
+    }
+}
+
 /// Every process that has the file open keeps its write-ahead log beside it, be it empty, from its
 /// first look into the file on; the last one to close it in order takes that away. So a file without
 /// one is at rest. Whether it stayed so is asked again afterwards.
-pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
-    if !path.exists() {
-        return Ok(None);
-    }
+async fn contents_of_one(path: &Path, limits: SqlLimits) -> Result<(Head, Rows), StoreError> {
     let contents = async |access| {
         let store = SqlStore::<Sqlite>::new(SqlitePlace { path: path.to_owned(), access }, limits);
-        store.contents().await.map(Some)
+        store.contents().await
     };
     if let Some(before) = rest(path) {
         let found = contents(Access::AtRest).await;

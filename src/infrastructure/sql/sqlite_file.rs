@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -88,6 +89,13 @@ pub(super) fn rest(file: &Path) -> Option<(u64, SystemTime)> {
     }
     let metadata = fs::metadata(file).ok()?;
     Some((metadata.len(), metadata.modified().ok()?))
+}
+
+/// Tells a file from another one that takes its name while this one is still there or open; `None`
+/// where there is none.
+pub(super) fn file_number(file: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

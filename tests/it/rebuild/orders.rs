@@ -1,0 +1,172 @@
+//! The order to rebuild: who takes it, what is said to whoever gave it, and that nobody who gives
+//! it can hold up the service.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+
+use lockstream::infrastructure::data_folder::DataFolder;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+
+use super::{identity, leftovers, lines, order, rebuild, verified, write_long_log};
+use crate::folder::one_error_line;
+use crate::support::events::registered;
+use crate::support::server::{Server, lockstream, run};
+use crate::support::{Folder, eventually};
+
+const REQUEST: &[u8] = b"POST /rebuild HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+
+/// Gives the order over a connection that nobody reads.
+async fn order_unheard(folder: &Folder) -> UnixStream {
+    let mut stream = UnixStream::connect(folder.path().join("admin.sock")).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    stream
+}
+
+async fn is_rebuilt(folder: &Folder, before: u64) {
+    eventually("the projection is another one", || async { ![0, before].contains(&identity(folder).await) }).await;
+}
+
+#[tokio::test]
+async fn the_answer_to_an_order_is_a_line_for_each_step_and_one_for_the_outcome() {
+    let folder = Folder::new();
+    write_long_log(&folder, 2_000);
+    let server = Server::start(&folder).await;
+    assert_eq!(server.get("/lockers/L0").await.status, 200); // Waits for the projection.
+    let answer = order(&folder, "/rebuild").await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/jsonl".parse().unwrap())
+    );
+    let told = lines(answer).await;
+    let (outcome, steps) = told.split_last().unwrap();
+    assert!(!steps.is_empty());
+    for step in steps {
+        let [read, total] = ["read_events", "total_events"].map(|name| step["progress"][name].as_u64().unwrap());
+        assert!(read <= total && [0, 2_000].contains(&total), "{step}");
+    }
+    assert_eq!((&outcome["done"]["records"], &outcome["done"]["compared_lockers"]), (&2_000.into(), &10.into()));
+    for (target, status) in [("/rebuild?force=perhaps", 400), ("/", 404), ("/events", 404)] {
+        assert_eq!(order(&folder, target).await.status().as_u16(), status, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn both_ways_tell_a_program_the_outcome_in_one_json_object() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1")]).await;
+    assert_eq!(server.get("/lockers/L").await.status, 200); // Waits for the projection.
+    let beside = rebuild(&folder, &["--json"]);
+    assert!(server.stop().success());
+    let without = rebuild(&folder, &["--json"]);
+    let [beside, without] = [beside, without].map(|ended| {
+        assert_eq!((ended.code, ended.stderr.as_str(), ended.stdout.lines().count()), (Some(0), "", 1), "{ended:?}");
+        let mut report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert!(report.as_object_mut().unwrap().remove("elapsed_ms").unwrap().is_u64());
+        report
+    });
+    assert_eq!(beside, without);
+    assert_eq!(
+        (&beside["records"], &beside["lockers"], &beside["compared_lockers"]),
+        (&1.into(), &1.into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn of_two_orders_at_once_the_second_is_refused_and_the_first_carried_out() {
+    let folder = Folder::new();
+    write_long_log(&folder, 10_000);
+    let server = Server::start(&folder).await;
+    assert_eq!(server.get("/lockers/L0").await.status, 200); // Waits for the projection.
+    let mut first = order(&folder, "/rebuild").await;
+    first.chunk().await.unwrap().expect("it says that it has begun");
+
+    let told = lines(order(&folder, "/rebuild").await).await;
+    assert_eq!(told.last().unwrap()["failed"]["detail"], "a rebuild is under way already", "{told:?}");
+    let refused = rebuild(&folder, &[]);
+    assert_eq!(one_error_line(&refused), "error: a rebuild is under way already");
+
+    let outcome = lines(first).await.pop().unwrap();
+    assert_eq!(outcome["done"]["records"], 10_000, "{outcome}");
+    assert_eq!(leftovers(&folder).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn whoever_gives_an_order_and_goes_away_or_does_not_listen_holds_nothing_up() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1")]).await;
+
+    let before = identity(&folder).await;
+    drop(order_unheard(&folder).await);
+    is_rebuilt(&folder, before).await;
+
+    let before = identity(&folder).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(order_unheard(&folder).await);
+    }
+    is_rebuilt(&folder, before).await;
+    server.accept(&[registered("L", "A2")]).await;
+    assert_eq!(server.get("/lockers/L").await.json()["compartments"], 2);
+    // One of them may still be under way.
+    eventually("somebody who listens is served", || async {
+        lines(order(&folder, "/rebuild").await).await.pop().unwrap()["done"].is_object()
+    })
+    .await;
+    assert!(server.stop().success(), "nor do they hold up the stop");
+    drop(silent);
+    assert!(!folder.path().join("admin.sock").exists());
+    verified(&folder);
+}
+
+#[tokio::test]
+async fn a_folder_in_use_whose_owner_takes_no_orders_is_told_apart() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1")]).await;
+    server.kill();
+    let socket = folder.path().join("admin.sock");
+    assert!(socket.exists(), "the killed one left it");
+    // Another command has the folder, and the socket leads nowhere.
+    let held = DataFolder::new(folder.path()).lock().unwrap();
+    for reason in ["Connection refused", "No such file"] {
+        let refused = rebuild(&folder, &[]);
+        let line = one_error_line(&refused);
+        for part in ["takes no orders", reason, socket.to_str().unwrap(), "another `lockstream rebuild`"] {
+            assert!(line.contains(part), "{part:?} is missing in {line}");
+        }
+        let _ = fs::remove_file(&socket);
+    }
+    // Somebody is there, but hangs up.
+    let listener = UnixListener::bind(&socket).unwrap();
+    let hanging_up = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    assert!(one_error_line(&rebuild(&folder, &[])).contains("takes no orders"));
+    hanging_up.join().unwrap();
+
+    drop(held);
+    assert_eq!(rebuild(&folder, &[]).code, Some(0), "what is left of a socket is no hindrance");
+    let server = Server::start(&folder).await;
+    assert_eq!(rebuild(&folder, &[]).code, Some(0), "the next start takes its place");
+    assert!(server.stop().success());
+}
+
+#[tokio::test]
+async fn a_data_folder_may_lie_deeper_than_the_address_of_a_socket_reaches() {
+    let folder = Folder::new();
+    let deep = folder.path().join("a".repeat(100)).join("b".repeat(100));
+    let at_depth = |arguments: &[&str]| {
+        let mut command = lockstream(&folder);
+        command.args(arguments).env("LOCKSTREAM_DATA_DIR", &deep);
+        command
+    };
+    let server = Server::spawn(at_depth(&[])).await.unwrap();
+    assert!(deep.join("admin.sock").exists());
+    server.accept(&[registered("L", "A1")]).await;
+    let rebuilt = run(at_depth(&["rebuild"]));
+    assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+    assert_eq!(server.lines_saying("the projection is rebuilt").len(), 1, "it was the server that did it");
+    assert_eq!(server.get("/lockers/L").await.status, 200);
+}
