@@ -108,7 +108,7 @@ async fn each_sslmode_does_what_libpq_says_of_it() {
             match expected {
                 Some(encrypted) => assert_eq!(outcome, Ok(encrypted), "{kind}, {mode}"),
                 None => {
-                    assert!(outcome.as_ref().is_err_and(|said| said.contains("pg_hba.conf")), "{kind}: {outcome:?}")
+                    assert!(outcome.as_ref().is_err_and(|said| said.contains("pg_hba.conf")), "{kind}: {outcome:?}");
                 }
             }
         }
