@@ -1,12 +1,14 @@
 //! PostgreSQL is stopped and started again, or only just restarted.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::task::spawn_blocking;
 
 use crate::outage::{NO_LAG_LIMIT, Trial};
 use crate::support::postgres::Cluster;
+use crate::support::server::Server;
 use crate::support::{Folder, eventually};
 
 #[tokio::test]
@@ -52,4 +54,29 @@ async fn a_server_that_is_restarted_under_load_costs_nothing_but_patience() {
         })
         .await;
     trial.heals().await;
+}
+
+#[tokio::test]
+async fn a_stop_while_the_server_is_away_is_bounded_and_the_next_start_catches_up() {
+    let cluster = Cluster::start();
+    let database = cluster.create_database();
+    let folder = Folder::with(database);
+    let settings = [("LOCKSTREAM_STOP_TIMEOUT_MS", "500")];
+    let trial = Trial::begin_with(&folder, &settings).await;
+    cluster.stop(Signal::QUIT);
+    for _ in 0..3 {
+        trial.grow().await;
+    }
+    let Trial { server, .. } = trial;
+    let begin = Instant::now();
+    assert!(server.stop().success(), "it ends in order");
+    assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
+
+    cluster.start_again();
+    let server = Server::start_with(&folder, &settings).await;
+    let all_there = async || {
+        let answer = server.get("/lockers/L").await;
+        answer.status == 200 && answer.json()["compartments"] == 4
+    };
+    eventually("the next start has caught up", all_there).await;
 }
