@@ -162,8 +162,12 @@ impl Connected {
     async fn execute(&mut self, statements: &str) {
         let executing = async {
             match self {
-                Self::Sqlite(connection) => connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.map(drop),
-                Self::Postgres(connection) => connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.map(drop),
+                Self::Sqlite(connection) => {
+                    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.map(drop)
+                }
+                Self::Postgres(connection) => {
+                    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.map(drop)
+                }
             }
         };
         let executed = timeout(PATIENCE, executing).await.expect("nobody else holds the database up");
