@@ -27,3 +27,4 @@ mod proxy;
 mod rules;
 mod settings;
 mod state_hash;
+mod statements;
