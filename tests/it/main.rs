@@ -23,6 +23,7 @@ mod limits;
 mod lost_history;
 mod model;
 mod plans;
+mod ports;
 mod proxy;
 mod rules;
 mod settings;
