@@ -24,6 +24,7 @@ macro_rules! on_each_database {
     };
 }
 
+mod foreign;
 mod projection;
 mod repositories;
 mod rows;
