@@ -12,12 +12,14 @@ pub mod views;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::backend::Backend;
+use crate::support::postgres::database::Database;
 
 /// Every wait of a test ends here at the latest, in error.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +45,11 @@ impl Folder {
     /// For a test of PostgreSQL itself.
     pub fn on_postgres() -> Self {
         Self::on(Backend::on_postgres())
+    }
+
+    /// For a test of the server that has this database.
+    pub fn with(database: Database) -> Self {
+        Self::on(Backend::Postgres(OnceLock::from(database)))
     }
 
     fn on(backend: Backend) -> Self {

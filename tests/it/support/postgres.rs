@@ -9,7 +9,9 @@ use std::fs::{self, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
@@ -72,6 +74,31 @@ impl Cluster {
             }
         }
         panic!("PostgreSQL does not start: {}", guardian.written())
+    }
+
+    /// One that follows another and can take its place: a standby, made from a copy of the other and
+    /// fed by it since.
+    pub fn standby_of(primary: &Self) -> Self {
+        let standby = Self::start();
+        standby.stop(Signal::INT);
+        let data = standby.folder.join("data");
+        fs::remove_dir_all(&data).unwrap();
+        let programs = Programs::find().unwrap_or_else(|missing| panic!("{missing}"));
+        let mut copy = Command::new(programs.folder.join("pg_basebackup"));
+        copy.arg("-D").arg(&data).arg("-h").arg(&primary.folder).args(["-p", &primary.port.to_string()]);
+        copy.args(["-U", "postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]).current_dir("/");
+        if let Some(Somebody { user, group }) = Somebody::needed() {
+            copy.uid(user).gid(group);
+        }
+        let copied = copy.output().expect("pg_basebackup comes with the server's programs");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        standby.start_again();
+        standby
+    }
+
+    /// The database of the same name in a copy of the server.
+    pub fn copy_of(&self, database: &Database) -> Database {
+        Database::at(self.address(), database.name())
     }
 
     /// A fresh database. Where the server can, its texts are ordered as people order them: whoever

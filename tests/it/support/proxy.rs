@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,9 +33,11 @@ pub enum Mode {
 /// More connections than that wait to be accepted.
 const MAX_CONNECTIONS: usize = 500;
 
-#[derive(Default)]
-struct Counts {
+struct Shared {
+    upstream_port: AtomicU16,
     connections: AtomicUsize,
+    /// How many of them, the first ones, are forgotten.
+    forgotten: AtomicUsize,
     lost_bytes: AtomicUsize,
 }
 
@@ -43,20 +45,24 @@ pub struct Proxy {
     port: u16,
     /// Without it everything ends.
     mode: Option<watch::Sender<Mode>>,
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
     /// In front of the server that has this database.
     pub fn to(database: &Database) -> Self {
-        let upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, database.tcp_port()));
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (mode, seen) = watch::channel(Mode::Pass);
-        let counts = Arc::<Counts>::default();
-        let counting = Arc::clone(&counts);
+        let shared = Arc::new(Shared {
+            upstream_port: database.tcp_port().into(),
+            connections: 0.into(),
+            forgotten: 0.into(),
+            lost_bytes: 0.into(),
+        });
+        let sharing = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let local = tokio::task::LocalSet::new();
@@ -64,12 +70,12 @@ impl Proxy {
                 let listener = TcpListener::from_std(listener).unwrap();
                 let mut end = seen.clone();
                 tokio::select! {
-                    () = accept(listener, upstream, seen, &counting) => {}
+                    () = accept(listener, seen, &sharing) => {}
                     _ = end.wait_for(|_| false) => {}
                 }
             });
         });
-        Self { port, mode: Some(mode), counts, thread: Some(thread) }
+        Self { port, mode: Some(mode), shared, thread: Some(thread) }
     }
 
     pub fn port(&self) -> u16 {
@@ -85,14 +91,25 @@ impl Proxy {
         self.mode.as_ref().unwrap().send_replace(mode);
     }
 
+    /// Sends connections that come from now on to the server of another database.
+    pub fn lead_to(&self, database: &Database) {
+        self.shared.upstream_port.store(database.tcp_port(), Ordering::SeqCst);
+    }
+
+    /// What a firewall does that loses its memory: of the connections that are there, neither side
+    /// ever hears anything of the other again, not even its end. New ones are not affected.
+    pub fn forget_connections(&self) {
+        self.shared.forgotten.store(self.connections(), Ordering::SeqCst);
+    }
+
     /// How many connections have come so far.
     pub fn connections(&self) -> usize {
-        self.counts.connections.load(Ordering::SeqCst)
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// How many bytes were swallowed so far, on their way in either direction.
     pub fn lost_bytes(&self) -> usize {
-        self.counts.lost_bytes.load(Ordering::SeqCst)
+        self.shared.lost_bytes.load(Ordering::SeqCst)
     }
 }
 
@@ -103,14 +120,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, mode: watch::Receiver<Mode>, counts: &Arc<Counts>) {
+async fn accept(listener: TcpListener, mode: watch::Receiver<Mode>, shared: &Arc<Shared>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
             client = listener.accept(), if open.len() < MAX_CONNECTIONS => {
                 let (client, _) = client.unwrap();
-                counts.connections.fetch_add(1, Ordering::SeqCst);
-                open.spawn_local(serve(client, upstream, mode.clone(), Arc::clone(counts)));
+                let number = shared.connections.fetch_add(1, Ordering::SeqCst);
+                open.spawn_local(serve(client, number, mode.clone(), Arc::clone(shared)));
             }
             Some(_) = open.join_next() => {}
         }
@@ -118,7 +135,8 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, mode: watch::Receiv
 }
 
 /// One connection, from its beginning to its end.
-async fn serve(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Receiver<Mode>, counts: Arc<Counts>) {
+async fn serve(mut client: TcpStream, number: usize, mut mode: watch::Receiver<Mode>, shared: Arc<Shared>) {
+    let upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, shared.upstream_port.load(Ordering::SeqCst)));
     let pumping_mode = mode.clone();
     let now = *mode.borrow();
     let mut server = match now {
@@ -134,9 +152,9 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Rec
     let pumping = async {
         let Some(server) = &mut server else {
             // The server never heard of it.
-            return swallow(&mut client, &counts).await;
+            return swallow(&mut client, &shared).await;
         };
-        let line = Line { mute: Cell::new(false), counts: &counts };
+        let line = Line { number, mute: Cell::new(false), shared: &shared };
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         tokio::join!(
@@ -154,9 +172,16 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Rec
 }
 
 /// What both directions of a connection share.
-struct Line<'c> {
+struct Line<'s> {
+    number: usize,
     mute: Cell<bool>,
-    counts: &'c Counts,
+    shared: &'s Shared,
+}
+
+impl Line<'_> {
+    fn is_forgotten(&self) -> bool {
+        self.number < self.shared.forgotten.load(Ordering::SeqCst)
+    }
 }
 
 /// Reads what one side sends and hands it on to the other, as the mode of the moment has it.
@@ -177,23 +202,27 @@ async fn pump(
             };
             now = if changed { *mode.borrow_and_update() } else { now };
         }
-        if now == Mode::Drop {
+        if now == Mode::Drop || line.is_forgotten() {
             line.mute.set(true);
         }
         if line.mute.get() {
-            line.counts.lost_bytes.fetch_add(count, Ordering::SeqCst);
+            line.shared.lost_bytes.fetch_add(count, Ordering::SeqCst);
         } else if to.write_all(&buffer[..count]).await.is_err() {
             break;
         }
     }
     let _ = mode.wait_for(|mode| *mode != Mode::Drop).await;
+    if line.is_forgotten() {
+        // Until the proxy ends, or resets everything.
+        std::future::pending::<()>().await;
+    }
     let _ = to.shutdown().await;
 }
 
-async fn swallow(client: &mut TcpStream, counts: &Counts) {
+async fn swallow(client: &mut TcpStream, shared: &Shared) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = client.read(&mut buffer).await {
-        counts.lost_bytes.fetch_add(count, Ordering::SeqCst);
+        shared.lost_bytes.fetch_add(count, Ordering::SeqCst);
     }
 }
 

@@ -35,6 +35,11 @@ impl Database {
         Self { address, name }
     }
 
+    /// One that is there already.
+    pub(super) fn at(address: Address, name: &str) -> Self {
+        Self { address, name: name.to_owned() }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,0 +1,78 @@
+//! The service's sessions on PostgreSQL: killed in the middle of whatever they do, forgotten by the
+//! network while they hold the claim, and pushed aside by whoever else works there.
+
+use crate::outage::{NO_LAG_LIMIT, Trial};
+use crate::support::postgres::database::Database;
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::{Folder, eventually};
+
+/// The session that holds the claim, and how many wait or work beside it.
+const HOLDER: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND \
+                      database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+/// Ends every session but the one that asks; returns how many.
+async fn kill_sessions(database: &Database, which: &str) -> i64 {
+    let kill = "SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE \
+                datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    database.value(&format!("{kill} AND {which}) AS killed")).await
+}
+
+#[tokio::test]
+async fn sessions_that_are_killed_again_and_again_lose_and_repeat_nothing() {
+    let folder = Folder::on_postgres();
+    let trial = Trial::begin_with(&folder, &[NO_LAG_LIMIT]).await;
+    trial
+        .under_load(async {
+            // In the middle of a transaction, and wherever they are.
+            let (mut in_transaction, mut all) = (0, 0);
+            while in_transaction < 3 {
+                in_transaction += kill_sessions(folder.postgres(), "backend_xid IS NOT NULL").await;
+            }
+            while all < 20 {
+                all += kill_sessions(folder.postgres(), "true").await;
+            }
+        })
+        .await;
+    assert!(!trial.server.lines_saying("the projection is held up").is_empty());
+    trial.heals().await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_network_forgot_does_not_keep_the_service_out() {
+    let folder = Folder::on_postgres();
+    let proxy = Proxy::to(folder.postgres());
+    let trial = Trial::begin_with(&folder, &[("DATABASE_URL", &proxy.url(folder.postgres()))]).await;
+    let ghost: i32 = folder.postgres().value(HOLDER).await;
+
+    // Its client hears nothing of it again, and it nothing of its client: it keeps its lock for as
+    // long as nobody ends it.
+    proxy.forget_connections();
+
+    trial.grow().await;
+    let ended = || trial.server.lines_saying("ending a session of this process whose connection was lost");
+    eventually("the service ends its own ghost", async || !ended().is_empty()).await;
+    assert_eq!(ended()[0]["pid"], ghost);
+    eventually("another session has the claim", async || {
+        folder.postgres().query(HOLDER).await.len() == 1 && folder.postgres().value::<i32>(HOLDER).await != ghost
+    })
+    .await;
+    trial.heals().await;
+}
+
+#[tokio::test]
+async fn a_ghost_in_the_middle_of_a_transaction_is_ended_too() {
+    let folder = Folder::on_postgres();
+    let proxy = Proxy::to(folder.postgres());
+    let trial = Trial::begin_with(&folder, &[("DATABASE_URL", &proxy.url(folder.postgres()))]).await;
+    // The writer waits for a lock when its connection is lost, and gets it afterwards.
+    let holder = folder.hold_up().await;
+    trial.grow().await;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'";
+    eventually("the writer waits", async || folder.postgres().value::<i64>(waiting).await > 0).await;
+    proxy.set(Mode::Drop);
+    proxy.forget_connections();
+    holder.release().await;
+    trial.says(&["could not be reached", "could not be written", "could not be read"]).await;
+    proxy.set(Mode::Pass);
+    trial.heals().await;
+}
