@@ -80,6 +80,13 @@ async fn a_successor_that_is_discarded_leaves_no_trace_after_the_next_one(place:
     drop(with_successor(&place).await);
     assert_eq!(place.contents().await, (head(3), some_rows("L")));
 
+    // Again and again, while connections of the ones before may still be closing.
+    for _ in 0..5 {
+        let discarded = place.projection().successor().await.unwrap();
+        assert_eq!(discarded.projection().contents().await.unwrap(), (Head::default(), Rows::default()));
+        discarded.projection().advance(&some_rows("M"), Head::default(), head(5)).await.unwrap();
+    }
+
     let successor = place.projection().successor().await.unwrap();
     assert_eq!(successor.projection().contents().await.unwrap(), (Head::default(), Rows::default()));
     successor.projection().advance(&some_rows("N"), Head::default(), head(4)).await.unwrap();
