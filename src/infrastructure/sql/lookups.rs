@@ -32,7 +32,8 @@ struct Lookup<K, V> {
 /// What one statement found.
 #[derive(Debug)]
 pub struct Found<K, V> {
-    pub values: HashMap<K, V>,
+    /// A value that cannot be read concerns only those who asked for it.
+    pub values: HashMap<K, Result<V, StoreError>>,
     /// The checkpoint's sequence at that moment.
     pub sequence: Sequence,
 }
@@ -80,9 +81,11 @@ where
     keys.retain(|key| seen.insert(key.clone()));
     let found = read(keys).await;
     for Lookup { key, reply } in group.drain(..) {
-        let seen = |found: &Found<K, V>| Seen { value: found.values.get(&key).cloned(), sequence: found.sequence };
-        let value = found.as_ref().map(seen).map_err(StoreError::clone);
+        let seen = found.as_ref().map_err(StoreError::clone).and_then(|found| {
+            let value = found.values.get(&key).cloned().transpose()?;
+            Ok(Seen { value, sequence: found.sequence })
+        });
         // The caller may have given up meanwhile.
-        let _ = reply.send(value);
+        let _ = reply.send(seen);
     }
 }

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::application::ports::{LockerRepository, ReservationRepository, Seen, StoreError};
 use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
-use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus};
+use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus};
 use crate::infrastructure::sql::line::Line;
 use crate::infrastructure::sql::lookups::{Found, Lookups};
 use crate::infrastructure::sql::rows::{
-    Cells, Read, json_rows, read_compartment, read_locker, read_reservation, read_sequence,
+    Cells, Read, json_rows, read_compartment, read_compartment_id, read_locker, read_locker_id, read_reservation,
+    read_reservation_id, read_sequence,
 };
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::{Dialect, failed};
@@ -33,24 +34,24 @@ impl SqlQueries {
                 statement: D::STATEMENTS.find_lockers,
                 key_column: "locker_id",
                 line: |store| &store.lockers,
-                read: |row| read_locker(row).map(|summary| ((summary.locker_id.clone(),), summary)),
+                key: |row| Ok((read_locker_id(row)?,)),
+                value: read_locker,
             }
             .lookups(store),
             compartments: Kind {
                 statement: D::STATEMENTS.find_compartments,
                 key_column: "compartment_id",
                 line: |store| &store.compartments,
-                read: |row| {
-                    let CompartmentRow { locker_id, status } = read_compartment(row)?;
-                    Ok(((locker_id, status.compartment_id.clone()), status))
-                },
+                key: |row| Ok((read_locker_id(row)?, read_compartment_id(row)?)),
+                value: |row| read_compartment(row).map(|row| row.status),
             }
             .lookups(store),
             reservations: Kind {
                 statement: D::STATEMENTS.find_reservations,
                 key_column: "reservation_id",
                 line: |store| &store.reservations,
-                read: |row| read_reservation(row).map(|status| ((status.reservation_id.clone(),), status)),
+                key: |row| Ok((read_reservation_id(row)?,)),
+                value: read_reservation,
             }
             .lookups(store),
         }
@@ -63,7 +64,8 @@ struct Kind<D: Dialect, K, V> {
     /// Null in the row that tells only of the checkpoint.
     key_column: &'static str,
     line: fn(&SqlStore<D>) -> &Line<D>,
-    read: fn(&D::Row) -> Read<(K, V)>,
+    key: fn(&D::Row) -> Read<K>,
+    value: fn(&D::Row) -> Read<V>,
 }
 
 impl<D: Dialect, K, V> Kind<D, K, V>
@@ -87,10 +89,10 @@ where
         let sequence = rows.first().map_or(Ok(Sequence::ZERO), read_sequence).map_err(&reading)?;
         let read = |row: &D::Row| match row.optional_text(self.key_column) {
             Ok(None) => None,
-            Ok(Some(_)) => Some((self.read)(row)),
+            Ok(Some(_)) => Some((self.key)(row).map(|key| (key, (self.value)(row).map_err(&reading)))),
             Err(error) => Some(Err(error)),
         };
-        let values = rows.iter().filter_map(read).collect::<Result<_, _>>().map_err(reading)?;
+        let values = rows.iter().filter_map(read).collect::<Result<_, _>>().map_err(&reading)?;
         Ok(Found { values, sequence })
     }
 }

@@ -60,14 +60,14 @@ pub trait Cells: Send {
     fn text(&self, column: &str) -> Read<&str>;
     fn optional_text(&self, column: &str) -> Read<Option<&str>>;
     fn integer(&self, column: &str) -> Read<i64>;
-    fn boolean(&self, column: &str) -> Read<bool>;
+    fn boolean(&self, column: &'static str) -> Read<bool>;
 }
 
 pub type Read<T> = Result<T, sqlx::Error>;
 
 /// The rows of both drivers are read alike, but their types have nothing in common that says so.
 macro_rules! cells {
-    ($row:ty) => {
+    ($row:ty, $boolean:expr) => {
         impl Cells for $row {
             fn text(&self, column: &str) -> Read<&str> {
                 self.try_get(column)
@@ -81,14 +81,23 @@ macro_rules! cells {
                 self.try_get(column)
             }
 
-            fn boolean(&self, column: &str) -> Read<bool> {
-                self.try_get(column)
+            fn boolean(&self, column: &'static str) -> Read<bool> {
+                $boolean(self, column)
             }
         }
     };
 }
-cells!(SqliteRow);
-cells!(PgRow);
+cells!(SqliteRow, zero_or_one);
+cells!(PgRow, PgRow::try_get);
+
+/// SQLite has numbers where PostgreSQL has a type for what is true or false.
+fn zero_or_one(row: &impl Cells, column: &'static str) -> Read<bool> {
+    match row.integer(column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(foreign(column, other.to_string())),
+    }
+}
 
 pub fn read_locker(row: &impl Cells) -> Read<LockerSummary> {
     Ok(LockerSummary {
@@ -104,14 +113,22 @@ pub fn read_state_hash(row: &impl Cells) -> Read<(LockerId, StateHash)> {
     Ok((read_locker_id(row)?, text(row, "state_hash", StateHash::parse)?))
 }
 
-fn read_locker_id(row: &impl Cells) -> Read<LockerId> {
+pub fn read_locker_id(row: &impl Cells) -> Read<LockerId> {
     text(row, "locker_id", |text| LockerId::parse(text).ok())
+}
+
+pub fn read_compartment_id(row: &impl Cells) -> Read<CompartmentId> {
+    text(row, "compartment_id", |text| CompartmentId::parse(text).ok())
+}
+
+pub fn read_reservation_id(row: &impl Cells) -> Read<ReservationId> {
+    text(row, "reservation_id", |text| ReservationId::parse(text).ok())
 }
 
 pub fn read_compartment(row: &impl Cells) -> Read<CompartmentRow> {
     let active = row.optional_text("active_reservation")?;
     let status = CompartmentStatus {
-        compartment_id: text(row, "compartment_id", |text| CompartmentId::parse(text).ok())?,
+        compartment_id: read_compartment_id(row)?,
         degraded: row.boolean("degraded")?,
         active_reservation: active
             .map(|_| text(row, "active_reservation", |text| ReservationId::parse(text).ok()))
@@ -122,7 +139,7 @@ pub fn read_compartment(row: &impl Cells) -> Read<CompartmentRow> {
 
 pub fn read_reservation(row: &impl Cells) -> Read<ReservationStatus> {
     Ok(ReservationStatus {
-        reservation_id: text(row, "reservation_id", |text| ReservationId::parse(text).ok())?,
+        reservation_id: read_reservation_id(row)?,
         status: text(row, "status", ReservationState::parse)?,
     })
 }

@@ -1,10 +1,12 @@
 //! The SQLite file as a file: its companions, whether a process has it open, and how a new one
 //! takes its place. What is in it is the store's business.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crate::application::ports::StoreError;
@@ -31,11 +33,15 @@ pub struct SqliteReplacement {
 }
 
 impl SqliteReplacement {
-    /// Names a fresh file beside the old one; what an interrupted attempt left there is removed.
+    /// Names a fresh file beside the old one; what interrupted attempts left there is removed.
+    ///
+    /// The name is one that this process has not used: a connection of an attempt that was given up
+    /// may still be closing, and takes the companions away that it knows by name.
     pub fn beside(old: &Path) -> io::Result<Self> {
-        let replacement = Self { old: old.to_owned(), new: with_suffix(old, ".new") };
-        replacement.remove()?;
-        Ok(replacement)
+        static ATTEMPTS: AtomicU64 = AtomicU64::new(1);
+        remove_leftovers(old)?;
+        let attempt = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { old: old.to_owned(), new: with_suffix(old, &format!(".new-{attempt}")) })
     }
 
     /// Removes the new file.
@@ -68,6 +74,20 @@ impl SqliteReplacement {
         fs::rename(new, old)?;
         folder.sync_all()
     }
+}
+
+/// Removes what attempts to replace a file left beside it.
+fn remove_leftovers(file: &Path) -> io::Result<()> {
+    let Some(name) = with_suffix(file, ".new").file_name().map(OsStr::to_owned) else { return Ok(()) };
+    for entry in fs::read_dir(folder_of(file))? {
+        let entry = entry?;
+        let entry_name = entry.file_name();
+        let rest = entry_name.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-")) {
+            remove_if_present(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A database file and its companions, the write-ahead log and its index.
@@ -157,9 +177,11 @@ mod tests {
     #[tokio::test]
     async fn a_new_file_takes_the_place_of_the_old_one_and_of_its_companions() {
         let (folder, file) = place();
-        for leftover in family(&file).into_iter().chain(family(&with_suffix(&file, ".new"))) {
+        for leftover in family(&file).into_iter().chain(family(&with_suffix(&file, ".new-7"))) {
             fs::write(leftover, "of another time").unwrap();
         }
+        let neighbour = with_suffix(&file, ".newer");
+        fs::write(&neighbour, "somebody's").unwrap();
         let replacement = SqliteReplacement::beside(&file).unwrap();
         let store = open(replacement.path()).await;
         let head = Head { sequence: Sequence::new(7), ..Head::default() };
@@ -167,8 +189,26 @@ mod tests {
         settle(&store).await.unwrap();
         store.close().await;
         replacement.take_place().unwrap();
+        fs::remove_file(neighbour).unwrap();
         assert_eq!(names(&folder), [file.file_name().unwrap().to_str().unwrap()]);
         assert_eq!(contents_of(&file, LIMITS).await.unwrap(), Some((head, Rows::default())));
+    }
+
+    #[tokio::test]
+    async fn a_new_file_that_is_given_up_and_closed_late_takes_nothing_from_the_next_one() {
+        let (_folder, file) = place();
+        let given_up = SqliteReplacement::beside(&file).unwrap();
+        let late = open(given_up.path()).await;
+        late.advance(&Rows::default(), Head::default(), FIRST).await.unwrap();
+        let next = SqliteReplacement::beside(&file).unwrap();
+        assert_ne!(given_up.path(), next.path());
+        assert!(!given_up.path().exists());
+        let store = open(next.path()).await;
+        assert_eq!(store.checkpoint().await.unwrap(), Head::default());
+        store.advance(&Rows::default(), Head::default(), FIRST).await.unwrap();
+        late.close().await;
+        assert_eq!(store.contents().await.unwrap().0, FIRST);
+        settle(&store).await.unwrap();
     }
 
     #[tokio::test]
@@ -189,7 +229,7 @@ mod tests {
         store.close().await;
         let before = names(&folder);
         let error = replacement.take_place().unwrap_err().to_string();
-        assert!(error.contains(".new-wal is not empty"), "{error}");
+        assert!(error.contains("-wal is not empty"), "{error}");
         assert_eq!((fs::read(&file).unwrap(), names(&folder)), (b"old".to_vec(), before));
     }
 

@@ -1,0 +1,104 @@
+//! How many statements reach the database: a few, whatever the number of rows, and shared by the
+//! queries of one moment. Counted by what the drivers log, not by our own code.
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::events::{deposited, registered, reserved};
+use crate::support::server::Server;
+use crate::support::{Folder, eventually, logs};
+
+/// Makes the drivers log each statement.
+const LOGGED: [(&str, &str); 1] = [("RUST_LOG", "info,sqlx::query=debug")];
+
+/// The statements that the server has sent so far.
+fn statements(server: &Server) -> Vec<String> {
+    let lines = server.lines();
+    let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let logged = lines.filter(|line| line["target"] == "sqlx::query");
+    // A short statement is its own summary.
+    let text = |line: Value| match line["db.statement"].as_str().unwrap().trim() {
+        "" => line["summary"].as_str().unwrap().to_owned(),
+        whole => whole.to_owned(),
+    };
+    logged.map(text).collect()
+}
+
+/// Appends events to the log of a stopped server, the last one a registration of this locker, and
+/// starts it; returns the beginnings of the statements by which the projection takes them in.
+async fn taking_in(folder: &Folder, mut events: Vec<Value>, last: &str) -> Vec<String> {
+    events.push(registered(last, "A1"));
+    logs::write(&folder.log(), &[events]);
+    let mut server = Server::start_with(folder, &LOGGED).await;
+    let path = format!("/lockers/{last}");
+    eventually("all is taken in", async || server.get(&path).await.status == 200).await;
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    let beginning = |statement: &String| statement.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    let statements: Vec<_> = statements(&server).iter().map(beginning).collect();
+    let transactions = statements.split_inclusive(|statement| statement == "COMMIT");
+    let writes = |statement: &String| statement.starts_with("INSERT INTO");
+    let mut writing = transactions.filter(|transaction| transaction.iter().any(writes));
+    let (transaction, further) = (writing.next().unwrap(), writing.next());
+    assert_eq!(further, None, "everything is taken in at once");
+    let begin = transaction.iter().position(|statement| statement.starts_with("BEGIN")).unwrap();
+    transaction[begin..].to_vec()
+}
+
+#[tokio::test]
+async fn a_transaction_is_the_same_few_statements_for_two_events_and_for_thousands() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1")]).await;
+    assert!(server.stop().success());
+
+    let few = taking_in(&folder, vec![reserved("L", "A1", "R")], "few").await;
+    let lockers: Vec<_> = (0..2_000).map(|n| (format!("L{n}"), format!("R{n}"))).collect();
+    let registrations = lockers.iter().map(|(locker, _)| registered(locker, "A1"));
+    let reservations = lockers.iter().map(|(locker, reservation)| reserved(locker, "A1", reservation));
+    let deposits = lockers[..1_000].iter().map(|(locker, reservation)| deposited(locker, reservation));
+    let many = taking_in(&folder, registrations.chain(reservations).chain(deposits).collect(), "many").await;
+
+    let begin = if folder.is_on_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+    let [lockers, compartments] = ["INSERT INTO lockers", "INSERT INTO compartments"];
+    let (look, checkpoint) = ("SELECT sequence, chain_hash", "INSERT INTO checkpoint");
+    assert_eq!(few, [begin, look, lockers, compartments, "INSERT INTO reservations", checkpoint, "COMMIT"]);
+    assert_eq!(many, few);
+
+    // One more for each further ten thousand rows of a table, still in one transaction.
+    let registrations = (0..20_000).map(|n| registered(&format!("M{n}"), "A1")).collect();
+    let more = taking_in(&folder, registrations, "more").await;
+    let [lockers, compartments] = [[lockers; 3], [compartments; 3]];
+    assert_eq!(more, [&[begin, look][..], &lockers, &compartments, &[checkpoint, "COMMIT"]].concat());
+}
+
+#[tokio::test]
+async fn queries_that_wait_at_the_same_time_share_statements() {
+    const CLIENTS: usize = 64;
+    const QUERIES: usize = 20;
+    let folder = Folder::new();
+    let mut server = Server::start_with(&folder, &LOGGED).await;
+    server.accept(&[registered("L", "A1"), reserved("L", "A1", "R")]).await;
+    let kinds = [
+        ("CROSS JOIN lockers", "/lockers/L"),
+        ("CROSS JOIN compartments", "/lockers/L/compartments/A1"),
+        ("CROSS JOIN reservations", "/reservations/R"),
+    ];
+    for (_, path) in kinds {
+        let clients = (0..CLIENTS).map(async |_| {
+            for _ in 0..QUERIES {
+                assert_eq!(server.get(path).await.status, 200);
+            }
+        });
+        join_all(clients).await;
+    }
+    // What it has logged is complete when it has ended.
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    let statements = statements(&server);
+    for (kind, path) in kinds {
+        let sent = statements.iter().filter(|statement| statement.contains(kind)).count();
+        assert!((1..=CLIENTS * QUERIES / 2).contains(&sent), "{path}: {sent} for {} queries", CLIENTS * QUERIES);
+    }
+}
