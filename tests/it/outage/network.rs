@@ -14,7 +14,11 @@ async fn a_network_that_is_cut_slow_or_broken_is_waited_for() {
     for (mode, codes, words) in [
         // Nobody says anything: every wait ends by itself.
         (Mode::Drop, &["database-unavailable"][..], &["no answer within 500 ms", "did not answer within 1000 ms"][..]),
-        (Mode::Delay(TOO_LONG), &["database-unavailable"], &["no answer within 500 ms", "did not answer within 1000 ms"]),
+        (
+            Mode::Delay(TOO_LONG),
+            &["database-unavailable"],
+            &["no answer within 500 ms", "did not answer within 1000 ms"],
+        ),
         (Mode::Reset, &["database-unavailable"], &["reset by peer", "Broken pipe"]),
     ] {
         let folder = Folder::on_postgres();
