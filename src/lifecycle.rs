@@ -78,16 +78,18 @@ pub async fn run(
         }
         started => started?,
     };
+    let Service { router, writer, projector, rebuilder, progress, folder, locks, start } = service;
+    let stop_serving = CancellationToken::new();
+    take_orders(&folder, Admin { rebuilder, stop: stop_serving.clone() });
     info!(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
         database = %storage.database(),
-        head_sequence = service.start.head_sequence.get(),
-        projected_sequence = service.start.projected_sequence.get(),
-        recovery_ms = service.start.recovery_ms,
+        head_sequence = start.head_sequence.get(),
+        projected_sequence = start.projected_sequence.get(),
+        recovery_ms = start.recovery_ms,
         "serving",
     );
-    let Service { router, writer, projector, rebuilder, progress, folder, locks, .. } = service;
     let queue = writer.queue.clone();
     let following = tokio::spawn({
         let queue = queue.clone();
@@ -102,8 +104,6 @@ pub async fn run(
         write_timeout: millis(limits.write_timeout_ms),
         stop_timeout: limits.stop_timeout(),
     };
-    let stop_serving = CancellationToken::new();
-    take_orders(&folder, Admin { rebuilder, stop: stop_serving.clone() });
     let serving = tokio::spawn(server::serve(listener, router, connections, stop_serving.clone()));
 
     tokio::select! {

@@ -3,7 +3,9 @@
 //! rightly or with 503 in its time; readiness says what is wrong; and all heals by itself, with
 //! every event there exactly once.
 
+mod failover;
 mod network;
+mod restore;
 mod server;
 mod sessions;
 

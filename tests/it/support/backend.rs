@@ -70,7 +70,7 @@ impl Folder {
     }
 
     /// Changes the database behind the service's back.
-    pub async fn execute(&self, statements: &'static str) {
+    pub async fn execute(&self, statements: &str) {
         let mut connected = self.connect().await;
         connected.execute(statements).await;
         connected.close().await;
@@ -159,11 +159,15 @@ enum Connected {
 }
 
 impl Connected {
-    async fn execute(&mut self, statements: &'static str) {
+    async fn execute(&mut self, statements: &str) {
         let executing = async {
             match self {
-                Self::Sqlite(connection) => connection.execute(sqlx::raw_sql(statements)).await.map(drop),
-                Self::Postgres(connection) => connection.execute(sqlx::raw_sql(statements)).await.map(drop),
+                Self::Sqlite(connection) => {
+                    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.map(drop)
+                }
+                Self::Postgres(connection) => {
+                    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.map(drop)
+                }
             }
         };
         let executed = timeout(PATIENCE, executing).await.expect("nobody else holds the database up");
