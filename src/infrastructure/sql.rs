@@ -128,11 +128,14 @@ fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
 /// Whether the same attempt may work some time later, with nothing changed by anybody.
 fn may_pass(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
+        // A load balancer that has nobody to hand a connection to closes it without a word, and the
+        // driver takes that for a strange answer.
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
         // PostgreSQL's classes 08 (connection), 53 (resources) and 57P (the server starts or
-        // stops); see its manual, appendix A.
+        // stops), and 25006 (read-only, as a standby is until it is promoted); see its manual,
+        // appendix A.
         sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+            error.code().is_some_and(|code| ["08", "53", "57P", "25006"].iter().any(|class| code.starts_with(class)))
         }
         _ => false,
     }
