@@ -27,5 +27,7 @@ mod plans;
 mod proxy;
 mod rebuild;
 mod rules;
+mod schema;
 mod settings;
 mod state_hash;
+mod tls;

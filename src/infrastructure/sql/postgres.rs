@@ -40,6 +40,9 @@ const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// How long dropping the replaced tables waits for somebody who still reads them.
 const DROP_LIMIT: &str = "SET lock_timeout = '2s'";
 
+/// What a server answers whose `pg_hba.conf` has no place for a connection of this kind.
+const REFUSED: &str = "28000";
+
 const OPENING: &str = "could not be opened";
 
 /// A schema in a database on a server.
@@ -70,15 +73,17 @@ impl PostgresPlace {
             ("tcp_keepalives_count", "3"),
         ]);
         let options = options.options(settings.iter().copied());
-        match options.get_ssl_mode() {
-            // As libpq does it: without TLS first, with it where the server insists.
-            PgSslMode::Allow => match options.clone().ssl_mode(PgSslMode::Disable).connect().await {
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("28000") => {
-                    options.ssl_mode(PgSslMode::Require).connect().await
-                }
-                connected => connected,
-            },
-            _ => options.connect().await,
+        // As libpq does it: two of the modes try the other way when the server refuses the first.
+        let (first, second) = match options.get_ssl_mode() {
+            PgSslMode::Allow => (PgSslMode::Disable, Some(PgSslMode::Require)),
+            PgSslMode::Prefer => (PgSslMode::Prefer, Some(PgSslMode::Disable)),
+            mode => (mode, None),
+        };
+        match (options.clone().ssl_mode(first).connect().await, second) {
+            (Err(sqlx::Error::Database(error)), Some(second)) if error.code().as_deref() == Some(REFUSED) => {
+                options.ssl_mode(second).connect().await
+            }
+            (connected, _) => connected,
         }
     }
 }
