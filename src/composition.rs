@@ -149,7 +149,7 @@ pub async fn start(
 
     let head_sequence = opened.head.sequence;
     let projected_sequence = position.unwrap_or_default().sequence;
-    let progress = Arc::new(Progress::new(head_sequence, projected_sequence));
+    let progress = Arc::new(Progress::new(head_sequence, position.unwrap_or_default()));
     let Opened { world, touched, last_recorded_at, .. } = opened;
     let past = Past { world, durable, touched, last_recorded_at };
     let writer =

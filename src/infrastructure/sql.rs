@@ -39,6 +39,8 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     const STATEMENTS: Statements;
     /// Begins a transaction that will write.
     const BEGIN_WRITING: &'static str;
+    /// Reads the checkpoint in such a transaction; nobody else changes it until that ends.
+    const SELECT_CHECKPOINT_TO_WRITE: &'static str;
     /// Begins a transaction in which all reads see one moment.
     const BEGIN_READING: &'static str;
 

@@ -10,7 +10,7 @@ use std::hash::Hash;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::application::ports::{Seen, StoreError};
-use crate::domain::ids::Sequence;
+use crate::domain::record::Head;
 
 /// How many lookups share one statement at most.
 const MAX_GROUP: usize = 256;
@@ -33,8 +33,8 @@ struct Lookup<K, V> {
 #[derive(Debug)]
 pub struct Found<K, V> {
     pub values: HashMap<K, V>,
-    /// The checkpoint's sequence at that moment.
-    pub sequence: Sequence,
+    /// The checkpoint at that moment.
+    pub checkpoint: Head,
 }
 
 impl<K, V> Lookups<K, V>
@@ -80,7 +80,7 @@ where
     keys.retain(|key| seen.insert(key.clone()));
     let found = read(keys).await;
     for Lookup { key, reply } in group.drain(..) {
-        let seen = |found: &Found<K, V>| Seen { value: found.values.get(&key).cloned(), sequence: found.sequence };
+        let seen = |found: &Found<K, V>| Seen { value: found.values.get(&key).cloned(), checkpoint: found.checkpoint };
         let value = found.as_ref().map(seen).map_err(StoreError::clone);
         // The caller may have given up meanwhile.
         let _ = reply.send(value);

@@ -103,6 +103,9 @@ impl Dialect for Postgres {
     const STATEMENTS: Statements = statements!("json_array_elements($1::json) AS rows(value)");
     // Not `READ WRITE`: who runs a server may have good reasons to make its transactions read-only.
     const BEGIN_WRITING: &'static str = "BEGIN";
+    // Without the lock a backup could be put back between this look and the writing.
+    const SELECT_CHECKPOINT_TO_WRITE: &'static str =
+        "SELECT sequence, chain_hash FROM checkpoint WHERE id = 1 FOR NO KEY UPDATE";
     const BEGIN_READING: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     const SELECT_TABLES: Option<&'static str> = Some("SELECT 'checkpoint'::regclass::oid::bigint AS tables");
 

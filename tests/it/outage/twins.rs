@@ -52,9 +52,9 @@ async fn a_server_that_lost_its_database_to_another_shows_nobody_the_other_one_s
 
     // What is in the database now is none of the first one's business, though there is more of it.
     trial.answers_no_query(&["projection-behind", "database-unavailable"]).await;
-    trial.says(&["another lockstream process writes its projection", "another one"]).await;
+    trial.says(&["of another history: does another server write it?"]).await;
     trial.records_up_to_the_limit().await;
-    trial.says(&["another lockstream process writes its projection", "another one"]).await;
+    trial.says(&["of another history: does another server write it?"]).await;
     assert_eq!(winner.get("/lockers/L").await.json()["compartments"], 100, "nor does the first one spoil it");
 
     assert!(winner.stop().success());
