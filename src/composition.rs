@@ -105,7 +105,7 @@ pub struct Service {
 #[derive(Debug)]
 pub struct Locks {
     _folder: FolderLock,
-    /// For a SQLite file that may lie outside of the folder.
+    /// Another folder's settings may name the same SQLite file.
     _database: Option<File>,
 }
 
@@ -149,7 +149,7 @@ pub async fn start(
 
     let head_sequence = opened.head.sequence;
     let projected_sequence = position.unwrap_or_default().sequence;
-    let progress = Arc::new(Progress::new(head_sequence, projected_sequence));
+    let progress = Arc::new(Progress::new(head_sequence, position.unwrap_or_default()));
     let Opened { world, touched, last_recorded_at, .. } = opened;
     let past = Past { world, durable, touched, last_recorded_at };
     let writer =
@@ -179,15 +179,15 @@ pub async fn start(
     Ok(Service { router: web::router(Arc::new(app)), writer, projector, rebuilder, progress, folder, locks, start })
 }
 
-/// Takes the folder, and the SQLite file where it may lie elsewhere, for this process. A PostgreSQL
-/// database is taken by every connection that writes.
+/// Takes the folder, and the SQLite file wherever it lies, for this process. A PostgreSQL database is
+/// taken by every connection that writes.
 fn lock(storage: &StorageSettings) -> Result<Locks, StartError> {
     let folder = storage.folder().lock()?;
-    let database = match &storage.database_url {
-        Some(url @ DatabaseUrl::Sqlite(path)) => {
+    let database = match storage.database() {
+        ref url @ DatabaseUrl::Sqlite(ref path) => {
             Some(sqlite_file::lock(path).map_err(|source| StartError::Database { url: url.clone(), source })?)
         }
-        _ => None,
+        DatabaseUrl::Postgres(_) => None,
     };
     Ok(Locks { _folder: folder, _database: database })
 }

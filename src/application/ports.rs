@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::domain::hash::StateHash;
-use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
+use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
 use crate::domain::record::{Head, Record};
 use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus, Rows};
 
@@ -131,8 +131,8 @@ pub trait Successor: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct Seen<T> {
     pub value: Option<T>,
-    /// The checkpoint's sequence at that moment.
-    pub sequence: Sequence,
+    /// The projection's checkpoint at that moment.
+    pub checkpoint: Head,
 }
 
 /// Lockers and their compartments, as the projection has them.

@@ -10,21 +10,32 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::ids::Sequence;
+use crate::domain::record::Head;
 
 /// Shared by everything that runs.
 #[derive(Debug)]
 pub struct Progress {
     durable: watch::Sender<Sequence>,
-    projected: watch::Sender<Sequence>,
+    projected: watch::Sender<Projected>,
     log_failed: watch::Sender<bool>,
     projection_error: Mutex<Option<String>>,
     projection_doubted: Notify,
     conflicting_duplicates: AtomicU64,
 }
 
+/// Where the projection stands.
+#[derive(Debug, Clone, Copy)]
+struct Projected {
+    head: Head,
+    /// What the transaction that is under way makes of it. Readers may see that before the task that
+    /// writes hears of it.
+    attempt: Head,
+}
+
 impl Progress {
     #[must_use]
-    pub fn new(durable: Sequence, projected: Sequence) -> Self {
+    pub fn new(durable: Sequence, projected: Head) -> Self {
+        let projected = Projected { head: projected, attempt: projected };
         Self {
             durable: watch::Sender::new(durable),
             projected: watch::Sender::new(projected),
@@ -46,11 +57,28 @@ impl Progress {
 
     /// The last sequence whose effect is in the projection.
     pub fn projected(&self) -> Sequence {
-        *self.projected.borrow()
+        self.projected.borrow().head.sequence
     }
 
-    pub fn publish_projected(&self, sequence: Sequence) {
-        self.projected.send_replace(sequence);
+    pub fn publish_projected(&self, head: Head) {
+        self.projected.send_modify(|projected| projected.head = head);
+    }
+
+    /// The projection is about to be brought to this head.
+    pub fn publish_attempt(&self, head: Head) {
+        // Nobody waits for that.
+        self.projected.send_if_modified(|projected| {
+            projected.attempt = head;
+            false
+        });
+    }
+
+    /// Whether a checkpoint that was just read is one that this process wrote, and not of another
+    /// history. One that was overtaken since is taken for its own: nothing can be written to a
+    /// database that another history has taken over.
+    pub fn is_own(&self, checkpoint: Head) -> bool {
+        let projected = *self.projected.borrow();
+        checkpoint == projected.head || checkpoint == projected.attempt || checkpoint.sequence < projected.head.sequence
     }
 
     /// How many durable events the projection has still to take in.
@@ -72,7 +100,7 @@ impl Progress {
             return true;
         }
         let mut projected = self.projected.subscribe();
-        let reached = projected.wait_for(|sequence| *sequence >= due);
+        let reached = projected.wait_for(|projected| projected.head.sequence >= due);
         matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
     }
 

@@ -76,7 +76,7 @@ impl Projector {
                 Ok(standing) => {
                     retry.succeeded();
                     if standing == Standing::AsLeft {
-                        self.progress.publish_projected(head.sequence);
+                        self.progress.publish_projected(head);
                     }
                     return standing;
                 }
@@ -88,6 +88,7 @@ impl Projector {
     async fn try_to_write(&self, rows: &Rows, head: Head) -> Result<Standing, StoreError> {
         let mut position = self.position.lock().await;
         let Some(from) = *position else { return Ok(Standing::Elsewhere(Head::default())) };
+        self.progress.publish_attempt(head);
         let standing = self.projection.advance(rows, from, head).await?;
         *position = (standing == Standing::AsLeft).then_some(head);
         Ok(standing)
@@ -97,13 +98,14 @@ impl Projector {
     async fn write_anew(&self, writer: &WriterQueue) -> bool {
         let Some((rows, head)) = writer.take_all_rows().await else { return false };
         let mut retry = Retry::new(&self.progress);
+        self.progress.publish_attempt(head);
         // No position until then: a rebuild that is under way gives up, and makes room for this.
         while let Err(error) = Arc::clone(&self.projection).reset(&rows, head).await {
             retry.failed(&error).await;
         }
         *self.position.lock().await = Some(head);
         retry.succeeded();
-        self.progress.publish_projected(head.sequence);
+        self.progress.publish_projected(head);
         info!(sequence = %head.sequence, "the projection is written anew");
         true
     }

@@ -54,7 +54,8 @@ impl Queries {
     /// Reads once the projection holds whatever was durable when the query arrived.
     ///
     /// What comes from before that moment is no answer, however fresh the database believes it to
-    /// be: a replica that had missed something may have taken its place. Whatever goes wrong makes
+    /// be: a replica that had missed something may have taken its place. Nor is what comes from
+    /// another history: another server may have taken the database over. Whatever goes wrong makes
     /// the projection's task look after it.
     async fn answer<T>(
         &self,
@@ -66,7 +67,9 @@ impl Queries {
             return Err(QueryError::ProjectionBehind);
         }
         let result = match timeout_at(deadline, read).await {
-            Ok(Ok(seen)) if seen.sequence >= due => return Ok(seen.value),
+            Ok(Ok(seen)) if seen.checkpoint.sequence >= due && self.progress.is_own(seen.checkpoint) => {
+                return Ok(seen.value);
+            }
             Ok(Ok(_)) => Err(QueryError::ProjectionBehind),
             Ok(Err(error)) => Err(QueryError::Store(error)),
             Err(_) => Err(QueryError::TimedOut),

@@ -30,6 +30,7 @@ use crate::infrastructure::sql::postgres::PostgresPlace;
 use crate::infrastructure::sql::queries::SqlQueries;
 use crate::infrastructure::sql::rows::Cells;
 use crate::infrastructure::sql::sqlite::SqlitePlace;
+use crate::infrastructure::sql::sqlite_file::at_the_end_of;
 use crate::infrastructure::sql::statements::Statements;
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::url::DatabaseUrl;
@@ -39,6 +40,8 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     const STATEMENTS: Statements;
     /// Begins a transaction that will write.
     const BEGIN_WRITING: &'static str;
+    /// Reads the checkpoint in such a transaction; nobody else changes it until that ends.
+    const SELECT_CHECKPOINT_TO_WRITE: &'static str;
     /// Begins a transaction in which all reads see one moment.
     const BEGIN_READING: &'static str;
 
@@ -101,7 +104,7 @@ impl Database {
     #[must_use]
     pub fn at(url: &DatabaseUrl, limits: SqlLimits) -> Self {
         match url {
-            DatabaseUrl::Sqlite(path) => Self::of::<Sqlite>(SqlitePlace::writable(path), limits),
+            DatabaseUrl::Sqlite(path) => Self::of::<Sqlite>(SqlitePlace::writable(&at_the_end_of(path)), limits),
             DatabaseUrl::Postgres(options) => Self::of::<Postgres>(PostgresPlace::live(options), limits),
         }
     }
@@ -116,7 +119,7 @@ impl Database {
 /// What a database holds, read beside whoever writes it; `None` where there is no projection.
 pub async fn contents_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
     match url {
-        DatabaseUrl::Sqlite(path) => sqlite::contents_of(path, limits).await,
+        DatabaseUrl::Sqlite(path) => sqlite::contents_of(&at_the_end_of(path), limits).await,
         DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits).await,
     }
 }
@@ -128,11 +131,14 @@ fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
 /// Whether the same attempt may work some time later, with nothing changed by anybody.
 fn may_pass(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
+        // A load balancer that has nobody to hand a connection to closes it without a word, and the
+        // driver takes that for a strange answer.
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
         // PostgreSQL's classes 08 (connection), 53 (resources) and 57P (the server starts or
-        // stops); see its manual, appendix A.
+        // stops), and 25006 (read-only, as a standby is until it is promoted); see its manual,
+        // appendix A.
         sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+            error.code().is_some_and(|code| ["08", "53", "57P", "25006"].iter().any(|class| code.starts_with(class)))
         }
         _ => false,
     }

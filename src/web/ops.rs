@@ -108,7 +108,11 @@ async fn check_log(app: &App) -> Result<(), String> {
 async fn check_projection(app: &App) -> Result<(), String> {
     let due = app.progress.projected();
     let checked = match timeout(CHECK_TIMEOUT, app.projection.checkpoint()).await {
-        Ok(Ok(head)) if head.sequence >= due => Ok(()),
+        Ok(Ok(head)) if head.sequence >= due && app.progress.is_own(head) => Ok(()),
+        Ok(Ok(head)) if head.sequence >= due => Err(format!(
+            "the database stands at sequence {} of another history: does another server write it?",
+            head.sequence
+        )),
         Ok(Ok(head)) => Err(format!(
             "the database stands at sequence {}, but it had {due} already: is it another one?",
             head.sequence

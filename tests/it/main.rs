@@ -13,6 +13,7 @@ mod crash;
 mod damage;
 mod database;
 mod documents;
+mod equality;
 mod faults;
 mod folder;
 mod golden;

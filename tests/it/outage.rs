@@ -3,14 +3,18 @@
 //! rightly or with 503 in its time; readiness says what is wrong; and all heals by itself, with
 //! every event there exactly once.
 
+mod disk;
 mod failover;
 mod network;
 mod restore;
 mod server;
 mod sessions;
+mod start;
+mod twins;
 
 use std::cell::RefCell;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -41,6 +45,8 @@ const PATHS: [&str; 4] = ["/lockers/L", "/lockers/L/compartments/0", "/reservati
 /// A server with a life behind it, and all that it acknowledged.
 struct Trial<'f> {
     folder: &'f Folder,
+    /// Where its database is, other than the folder says.
+    database_url: Option<String>,
     server: Server,
     known: Value,
     acknowledged: RefCell<Vec<String>>,
@@ -54,9 +60,21 @@ impl<'f> Trial<'f> {
 
     /// The same with further settings.
     async fn begin_with(folder: &'f Folder, settings: &[(&str, &str)]) -> Self {
-        let settings = [&SETTINGS[..], settings].concat();
-        let server = Server::start_with(folder, &settings).await;
-        let trial = Self { folder, server, known: registered("L", "0"), acknowledged: RefCell::default() };
+        let mut command = lockstream(folder);
+        command.envs(settings.iter().copied());
+        Self::begin_by(folder, command).await
+    }
+
+    /// The same by a command of the test's own.
+    async fn begin_by(folder: &'f Folder, mut command: Command) -> Self {
+        let own = |name: &str| command.get_envs().any(|(set, _)| set == name);
+        let further: Vec<_> = SETTINGS.into_iter().filter(|(name, _)| !own(name)).collect();
+        let database_url = command.get_envs().find_map(|(name, value)| (name == "DATABASE_URL").then_some(value?));
+        let database_url = database_url.map(|url| url.to_str().unwrap().to_owned());
+        command.envs(further);
+        let server = Server::spawn(command).await.unwrap_or_else(|lines| panic!("it does not start: {lines:?}"));
+        let (known, acknowledged) = (registered("L", "0"), RefCell::default());
+        let trial = Self { folder, database_url, server, known, acknowledged };
         trial.accept(&trial.known).await;
         trial.accept(&reserved("L", "0", "R")).await;
         trial.is_up_to_date().await;
@@ -87,14 +105,15 @@ impl<'f> Trial<'f> {
     /// needs no record is answered all the same. Queries could not show what was acknowledged.
     async fn records_up_to_the_limit(&self) {
         let before = self.folder.records().len();
-        for _ in 0..LAG_LIMIT {
+        let lag = usize::try_from(self.readiness().await["lag_events"].as_u64().unwrap()).unwrap();
+        for _ in lag..LAG_LIMIT {
             self.grow().await;
         }
         let late = registered("L", "late");
         for _ in 0..2 {
             is_turned_away(&self.server.post(&late).await, &["projection-behind"]);
         }
-        assert_eq!(self.folder.records().len(), before + LAG_LIMIT, "what is turned away leaves no trace");
+        assert_eq!(self.folder.records().len(), before + LAG_LIMIT - lag, "what is turned away leaves no trace");
         assert_eq!(self.server.post(&self.known).await.status, 200);
         assert_eq!(self.server.post(&registered("L", "0")).await.code(), "compartment-already-registered");
         assert_eq!(self.server.post(&json!({})).await.status, 422);
@@ -108,6 +127,12 @@ impl<'f> Trial<'f> {
             is_turned_away(&self.server.get(path).await, codes);
             assert!(begin.elapsed() < Duration::from_secs(5), "{path} took {:?}", begin.elapsed());
         }
+    }
+
+    /// What readiness found.
+    async fn readiness(&self) -> Value {
+        let body = self.server.get("/readyz").await.json();
+        if body["checks"].is_object() { body["checks"].clone() } else { body }
     }
 
     /// Readiness says one of these; the process lives.
@@ -142,12 +167,12 @@ impl<'f> Trial<'f> {
     /// Each acknowledged event is in the log once and in its order, and the database says what the
     /// log says, to the last row; so does SQLite, given the same log.
     async fn ends_well(self) {
-        let Self { folder, server, acknowledged, .. } = self;
+        let Self { folder, database_url, server, acknowledged, .. } = self;
         let said = views(&server, folder, &Value::Null).await;
         assert!(said.values().all(|(status, _)| *status == 200), "{said:?}");
         assert!(server.stop().success());
         assert_eq!(sorted(folder.event_ids()), sorted(acknowledged.into_inner()), "each once, and nothing else");
-        is_sound(folder);
+        is_sound(folder, database_url.as_deref());
         assert!(views_on_sqlite(folder).await == said, "the same on SQLite, state hashes included");
     }
 
@@ -182,9 +207,10 @@ fn is_turned_away(answer: &Answer, codes: &[&str]) {
     assert_eq!(answer.header("retry-after"), "1");
 }
 
-fn is_sound(folder: &Folder) {
+/// The database holds what the log says.
+fn is_sound(folder: &Folder, database_url: Option<&str>) {
     let mut verify = lockstream(folder);
-    verify.arg("verify");
+    verify.arg("verify").envs(database_url.map(|url| ("DATABASE_URL", url)));
     let ended = run(verify);
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }

@@ -9,8 +9,8 @@ mod orders;
 use std::cell::Cell;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -44,14 +44,15 @@ async fn leftovers(folder: &Folder) -> Vec<String> {
     names.filter(|name| name.contains(".db.new")).collect()
 }
 
-/// Which tables hold the projection: the number of the file, or of the schema; zero for the moment
-/// in which there is no file.
+/// Which tables hold the projection: when the file was made, or the number of the schema; zero for
+/// the moment in which there is no file. A file's number would not do: the next but one gets it again.
 async fn identity(folder: &Folder) -> u64 {
     if folder.is_on_postgres() {
         let oid = "SELECT oid::bigint FROM pg_namespace WHERE nspname = 'lockstream'";
         return folder.postgres().value::<i64>(oid).await.unsigned_abs();
     }
-    fs::metadata(folder.database()).map_or(0, |file| file.ino())
+    let made_at = |file: fs::Metadata| file.created().unwrap().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    fs::metadata(folder.database()).map_or(0, |file| u64::try_from(made_at(file)).unwrap())
 }
 
 /// Gives a folder a log of ten lockers that takes a while to read.

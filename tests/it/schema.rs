@@ -1,5 +1,7 @@
 //! The tables and who may write them: migrations, versions, claims, and how much a transaction costs.
 
+mod claims;
+
 use futures_util::future::join_all;
 
 use crate::support::events::registered;

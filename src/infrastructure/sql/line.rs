@@ -112,7 +112,7 @@ async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::
 /// The database was silent for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {} ms", .0.as_millis())]
-struct NoAnswer(Duration);
+pub(super) struct NoAnswer(pub(super) Duration);
 
 impl From<NoAnswer> for std::io::Error {
     fn from(error: NoAnswer) -> Self {

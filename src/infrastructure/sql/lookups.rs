@@ -10,7 +10,7 @@ use std::hash::Hash;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::application::ports::{Seen, StoreError};
-use crate::domain::ids::Sequence;
+use crate::domain::record::Head;
 
 /// How many lookups share one statement at most.
 const MAX_GROUP: usize = 256;
@@ -34,8 +34,8 @@ struct Lookup<K, V> {
 pub struct Found<K, V> {
     /// A value that cannot be read concerns only those who asked for it.
     pub values: HashMap<K, Result<V, StoreError>>,
-    /// The checkpoint's sequence at that moment.
-    pub sequence: Sequence,
+    /// The checkpoint at that moment.
+    pub checkpoint: Head,
 }
 
 impl<K, V> Lookups<K, V>
@@ -83,7 +83,7 @@ where
     for Lookup { key, reply } in group.drain(..) {
         let seen = found.as_ref().map_err(StoreError::clone).and_then(|found| {
             let value = found.values.get(&key).cloned().transpose()?;
-            Ok(Seen { value, sequence: found.sequence })
+            Ok(Seen { value, checkpoint: found.checkpoint })
         });
         // The caller may have given up meanwhile.
         let _ = reply.send(seen);

@@ -13,14 +13,14 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::application::ports::{Projection, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
-use crate::infrastructure::sql::line::Role;
+use crate::infrastructure::sql::line::{NoAnswer, Role};
 use crate::infrastructure::sql::statements::{Statements, statements};
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::{Dialect, Done, SqlLimits, failed, not_migrated};
@@ -103,6 +103,9 @@ impl Dialect for Postgres {
     const STATEMENTS: Statements = statements!("json_array_elements($1::json) AS rows(value)");
     // Not `READ WRITE`: who runs a server may have good reasons to make its transactions read-only.
     const BEGIN_WRITING: &'static str = "BEGIN";
+    // Without the lock a backup could be put back between this look and the writing.
+    const SELECT_CHECKPOINT_TO_WRITE: &'static str =
+        "SELECT sequence, chain_hash FROM checkpoint WHERE id = 1 FOR NO KEY UPDATE";
     const BEGIN_READING: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     const SELECT_TABLES: Option<&'static str> = Some("SELECT 'checkpoint'::regclass::oid::bigint AS tables");
 
@@ -150,11 +153,17 @@ impl Dialect for Postgres {
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
         let succession = Arc::clone(&live.succession).lock_owned().await;
-        let place = PostgresPlace { schema: NEXT, ..PostgresPlace::clone(&live.place) };
-        let mut connection = place.connect(&[]).await.map_err(failed("could not be reached"))?;
-        claim(&mut connection, &place, live.limits.statement / 2).await?;
-        drop_schemas(&mut connection, &[NEXT, OLD]).await.map_err(failed("still has tables of an earlier rebuild"))?;
-        Postgres::close(connection).await;
+        let (place, limit) =
+            (PostgresPlace { schema: NEXT, ..PostgresPlace::clone(&live.place) }, live.limits.statement);
+        let clearing = async {
+            let mut connection = place.connect(&[]).await.map_err(failed("could not be reached"))?;
+            claim(&mut connection, &place, limit / 2).await?;
+            let dropped = drop_schemas(&mut connection, &[NEXT, OLD]).await;
+            dropped.map_err(failed("still has tables of an earlier rebuild"))?;
+            Postgres::close(connection).await;
+            Ok(())
+        };
+        in_time(limit, clearing).await?;
         let store = SqlStore::new(place, live.limits);
         store.open().await?;
         Ok(Box::new(PostgresSuccessor { store, _succession: succession }))
@@ -231,6 +240,11 @@ const SELECT_HOLDER: &str = "
         AND classid::bigint = $1 >> 32 AND objid::bigint = $1 & 4294967295
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
+/// Ends work on a connection of its own when nobody answers.
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(StoreError::passing("could not be reached", NoAnswer(limit))))
+}
+
 async fn drop_schemas(connection: &mut PgConnection, schemas: &[&str]) -> Result<(), sqlx::Error> {
     connection.execute(DROP_LIMIT).await?;
     for schema in schemas {
@@ -290,13 +304,16 @@ impl Successor for PostgresSuccessor {
 /// What the projection of a database holds, read beside whoever writes it.
 pub async fn contents_of(options: &PgConnectOptions, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
     let place = PostgresPlace::live(options);
-    let mut connection = place.connect(&[]).await.map_err(failed("could not be reached"))?;
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('checkpoint') IS NOT NULL")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(failed("could not be read"))?;
-    Postgres::close(connection).await;
-    if !exists {
+    let looking = async {
+        let mut connection = place.connect(&[]).await.map_err(failed("could not be reached"))?;
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass('checkpoint') IS NOT NULL")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed("could not be read"))?;
+        Postgres::close(connection).await;
+        Ok(exists)
+    };
+    if !in_time(limits.statement, looking).await? {
         return Ok(None);
     }
     SqlStore::<Postgres>::new(place, limits).contents().await.map(Some)

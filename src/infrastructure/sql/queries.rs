@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::application::ports::{LockerRepository, ReservationRepository, Seen, StoreError};
-use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
+use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
+use crate::domain::record::Head;
 use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus};
 use crate::infrastructure::sql::line::Line;
 use crate::infrastructure::sql::lookups::{Found, Lookups};
 use crate::infrastructure::sql::rows::{
-    Cells, Read, json_rows, read_compartment, read_compartment_id, read_locker, read_locker_id, read_reservation,
-    read_reservation_id, read_sequence,
+    Cells, Read, json_rows, read_checkpoint, read_compartment, read_compartment_id, read_locker, read_locker_id,
+    read_reservation, read_reservation_id,
 };
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::{Dialect, failed};
@@ -86,14 +87,14 @@ where
         let mut line = (self.line)(store).take().await?;
         let rows = line.fetch(self.statement, Some(json_rows(keys.iter()))).await.map_err(&reading)?;
         line.put_back();
-        let sequence = rows.first().map_or(Ok(Sequence::ZERO), read_sequence).map_err(&reading)?;
+        let checkpoint = rows.first().map_or(Ok(Head::default()), read_checkpoint).map_err(&reading)?;
         let read = |row: &D::Row| match row.optional_text(self.key_column) {
             Ok(None) => None,
             Ok(Some(_)) => Some((self.key)(row).map(|key| (key, (self.value)(row).map_err(&reading)))),
             Err(error) => Some(Err(error)),
         };
         let values = rows.iter().filter_map(read).collect::<Result<_, _>>().map_err(&reading)?;
-        Ok(Found { values, sequence })
+        Ok(Found { values, checkpoint })
     }
 }
 

@@ -144,13 +144,10 @@ pub fn read_reservation(row: &impl Cells) -> Read<ReservationStatus> {
     })
 }
 
+/// The checkpoint, also as it stands beside every row that is found.
 pub fn read_checkpoint(row: &impl Cells) -> Read<Head> {
-    Ok(Head { sequence: read_sequence(row)?, chain_hash: text(row, "chain_hash", ChainHash::parse)? })
-}
-
-/// The checkpoint's sequence, as it stands beside every row that is found.
-pub fn read_sequence(row: &impl Cells) -> Read<Sequence> {
-    count(row, "sequence").map(Sequence::new)
+    let sequence = Sequence::new(count(row, "sequence")?);
+    Ok(Head { sequence, chain_hash: text(row, "chain_hash", ChainHash::parse)? })
 }
 
 fn text<T>(row: &impl Cells, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {

@@ -16,7 +16,7 @@ use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
 use crate::infrastructure::sql::sqlite_file::{SqliteReplacement, file_number, rest};
-use crate::infrastructure::sql::statements::{Statements, statements};
+use crate::infrastructure::sql::statements::{SELECT_CHECKPOINT, Statements, statements};
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::{Dialect, Done, SqlLimits, failed, not_migrated};
 
@@ -51,6 +51,7 @@ impl Dialect for Sqlite {
     const STATEMENTS: Statements = statements!("json_each($1)");
     // A transaction that begins to write later is refused at once when another one writes.
     const BEGIN_WRITING: &'static str = "BEGIN IMMEDIATE";
+    const SELECT_CHECKPOINT_TO_WRITE: &'static str = SELECT_CHECKPOINT;
     const BEGIN_READING: &'static str = "BEGIN";
     const SELECT_TABLES: Option<&'static str> = None;
 

@@ -11,9 +11,26 @@ use std::time::SystemTime;
 
 use crate::application::ports::StoreError;
 
+/// The file that a path leads to, whether it is there yet or not. One file may have several paths,
+/// but its companions and its lock lie beside the file, and a new one has to take its own place.
+pub(super) fn at_the_end_of(path: &Path) -> PathBuf {
+    /// As many as Linux follows (`path_resolution(7)`).
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = folder_of(&path).join(target);
+    }
+    match (fs::canonicalize(folder_of(&path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        // No such folder: whoever opens the file says so.
+        _ => path,
+    }
+}
+
 /// Takes a file for this process, until the answer is dropped or the process ends.
 pub fn lock(database: &Path) -> Result<File, StoreError> {
-    let path = with_suffix(database, ".lock");
+    let path = with_suffix(&at_the_end_of(database), ".lock");
     let failed = |error: io::Error| StoreError::new("could not be locked", error);
     let lock = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match lock.try_lock() {

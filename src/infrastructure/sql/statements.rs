@@ -11,7 +11,7 @@ pub struct Statements {
     pub upsert_compartments: &'static str,
     pub upsert_reservations: &'static str,
     pub upsert_checkpoint: &'static str,
-    /// The `find_` statements give the checkpoint's sequence with every row, and once without a
+    /// The `find_` statements give the checkpoint with every row, and once without a
     /// row where nothing is found: so a reader knows which moment it saw.
     pub find_lockers: &'static str,
     pub find_compartments: &'static str,
@@ -52,18 +52,18 @@ macro_rules! statements {
                 "sequence = excluded.sequence, chain_hash = excluded.chain_hash"
             ),
             find_lockers: concat!(
-                "SELECT checkpoint.sequence, found.* FROM checkpoint LEFT JOIN (SELECT lockers.* FROM ",
+                "SELECT checkpoint.sequence, checkpoint.chain_hash, found.* FROM checkpoint LEFT JOIN (SELECT lockers.* FROM ",
                 $rows,
                 " CROSS JOIN lockers WHERE locker_id = value ->> 0) AS found ON true WHERE checkpoint.id = 1"
             ),
             find_compartments: concat!(
-                "SELECT checkpoint.sequence, found.* FROM checkpoint LEFT JOIN (SELECT compartments.* FROM ",
+                "SELECT checkpoint.sequence, checkpoint.chain_hash, found.* FROM checkpoint LEFT JOIN (SELECT compartments.* FROM ",
                 $rows,
                 " CROSS JOIN compartments WHERE locker_id = value ->> 0 AND compartment_id = value ->> 1) ",
                 "AS found ON true WHERE checkpoint.id = 1"
             ),
             find_reservations: concat!(
-                "SELECT checkpoint.sequence, found.* FROM checkpoint LEFT JOIN (SELECT reservations.* FROM ",
+                "SELECT checkpoint.sequence, checkpoint.chain_hash, found.* FROM checkpoint LEFT JOIN (SELECT reservations.* FROM ",
                 $rows,
                 " CROSS JOIN reservations WHERE reservation_id = value ->> 0) AS found ON true ",
                 "WHERE checkpoint.id = 1"

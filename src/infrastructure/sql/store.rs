@@ -80,7 +80,7 @@ impl<D: Dialect> SqlStore<D> {
 
     async fn write_from(line: &mut InUse<'_, D>, rows: &Rows, from: Head, to: Head) -> Result<Standing, Error> {
         line.run(D::BEGIN_WRITING).await?;
-        let found = stored_checkpoint(line).await?;
+        let found = checkpoint_by(line, D::SELECT_CHECKPOINT_TO_WRITE).await?;
         let standing = match found {
             // An attempt before this one was committed, and its answer was lost.
             found if found == to => Standing::AsLeft,
@@ -130,7 +130,11 @@ async fn tables<D: Dialect>(line: &mut InUse<'_, D>) -> Result<i64, Error> {
 }
 
 async fn stored_checkpoint<D: Dialect>(line: &mut InUse<'_, D>) -> Result<Head, Error> {
-    let rows = line.fetch(SELECT_CHECKPOINT, None).await?;
+    checkpoint_by(line, SELECT_CHECKPOINT).await
+}
+
+async fn checkpoint_by<D: Dialect>(line: &mut InUse<'_, D>, statement: &'static str) -> Result<Head, Error> {
+    let rows = line.fetch(statement, None).await?;
     rows.first().map_or_else(|| Ok(Head::default()), read_checkpoint)
 }
 

@@ -122,7 +122,7 @@ async fn a_foreign_value_is_no_trouble_for_others(place: Place) {
     // At the same moment, so that they share a statement.
     let (healthy, foreign, unknown) = tokio::join!(place.locker("L"), summary(&place, "M"), place.locker("X"));
     assert_eq!(healthy.value, some_rows("L").lockers.pop());
-    assert_eq!((unknown.value, unknown.sequence.get()), (None, 3));
+    assert_eq!((unknown.value, unknown.checkpoint.sequence.get()), (None, 3));
     assert_told(foreign, "compartments", "-1");
 }
 

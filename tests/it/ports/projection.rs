@@ -106,7 +106,7 @@ async fn a_reset_replaces_everything(place: Place) {
         place.projection().reset(&some_rows(id), head(sequence)).await.unwrap();
         assert_eq!(place.contents().await, (head(sequence), some_rows(id)));
         let seen = place.locker(id).await;
-        assert_eq!((seen.value, seen.sequence.get()), (some_rows(id).lockers.pop(), sequence));
+        assert_eq!((seen.value, seen.checkpoint.sequence.get()), (some_rows(id).lockers.pop(), sequence));
     }
     assert_eq!(place.locker("L").await.value, None);
     assert_eq!(place.reservation("M").await.value, None);
@@ -124,7 +124,7 @@ async fn what_was_closed_can_be_used_again(place: Place) {
         place.projection().close().await;
         // A server hears of it a little later.
         eventually("it is closed", async || !place.folder.has_open_database().await).await;
-        assert_eq!(place.locker("L").await.sequence.get(), sequence);
+        assert_eq!(place.locker("L").await.checkpoint.sequence.get(), sequence);
         place.projection().close().await;
         place.advance(&Rows::default(), head(sequence), head(sequence + 1)).await;
     }

@@ -1,7 +1,6 @@
 //! Point queries: what they find, and the moment that they saw.
 
 use futures_util::future::join_all;
-use lockstream::domain::ids::Sequence;
 use lockstream::domain::record::Head;
 use lockstream::domain::reservation::ReservationState;
 use lockstream::domain::rows::Rows;
@@ -18,10 +17,10 @@ on_each_database!(
 async fn a_query_tells_the_moment_that_it_saw_also_when_it_finds_nothing(place: Place) {
     let moments = async || {
         [
-            place.locker("X").await.sequence.get(),
-            place.compartment("L", "X").await.sequence.get(),
-            place.compartment("X", "A1").await.sequence.get(),
-            place.reservation("X").await.sequence.get(),
+            place.locker("X").await.checkpoint.sequence.get(),
+            place.compartment("L", "X").await.checkpoint.sequence.get(),
+            place.compartment("X", "A1").await.checkpoint.sequence.get(),
+            place.reservation("X").await.checkpoint.sequence.get(),
         ]
     };
     assert_eq!(moments().await, [0; 4]);
@@ -32,7 +31,7 @@ async fn a_query_tells_the_moment_that_it_saw_also_when_it_finds_nothing(place: 
 
     let (locker, compartment) = (place.locker("L").await, place.compartment("L", "A1").await);
     let reservation = place.reservation("L").await;
-    assert_eq!([locker.sequence, compartment.sequence, reservation.sequence].map(Sequence::get), [7; 3]);
+    assert_eq!([locker.checkpoint, compartment.checkpoint, reservation.checkpoint], [head(7); 3]);
     let found = (locker.value.unwrap(), compartment.value.unwrap(), reservation.value.unwrap());
     let Rows { mut lockers, mut compartments, mut reservations } = some_rows("L");
     assert_eq!(found, (lockers.remove(0), compartments.remove(0).status, reservations.remove(0)));

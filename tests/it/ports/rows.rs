@@ -139,5 +139,5 @@ async fn the_largest_numbers_are_kept(place: Place) {
     let rows = Rows { lockers: vec![largest], ..Rows::default() };
     place.advance(&rows, Head::default(), head(MOST)).await;
     assert_eq!(place.contents().await, (head(MOST), rows));
-    assert_eq!(place.locker("L").await.sequence.get(), MOST);
+    assert_eq!(place.locker("L").await.checkpoint.sequence.get(), MOST);
 }

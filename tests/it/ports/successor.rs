@@ -46,7 +46,7 @@ async fn a_successor_begins_empty_and_the_live_one_does_not_notice(place: Place)
     assert_eq!(place.locker("M").await.value, None);
     place.advance(&Rows::default(), head(3), head(4)).await;
     assert_eq!(place.contents().await, (head(4), some_rows("L")));
-    assert_eq!(place.locker("L").await.sequence.get(), 4);
+    assert_eq!(place.locker("L").await.checkpoint.sequence.get(), 4);
 }
 
 async fn a_successor_that_takes_over_is_what_everybody_sees(place: Place) {
@@ -61,7 +61,7 @@ async fn a_successor_that_takes_over_is_what_everybody_sees(place: Place) {
     assert_eq!(place.projection().checkpoint().await.unwrap(), head(5));
     assert_eq!(place.contents().await, (head(5), some_rows("M")));
     let (old, new) = (place.locker("L").await, place.locker("M").await);
-    assert_eq!((old.value, old.sequence.get(), new.sequence.get()), (None, 5, 5));
+    assert_eq!((old.value, old.checkpoint.sequence.get(), new.checkpoint.sequence.get()), (None, 5, 5));
     assert_eq!(new.value, some_rows("M").lockers.pop());
     assert_eq!(place.compartment("L", "A1").await.value, None);
     assert_eq!(place.reservation("M").await.value, some_rows("M").reservations.pop());
@@ -69,7 +69,7 @@ async fn a_successor_that_takes_over_is_what_everybody_sees(place: Place) {
 
     // It is written on, and another process finds it.
     place.advance(&some_rows("N"), head(5), head(6)).await;
-    assert_eq!(place.locker("N").await.sequence.get(), 6);
+    assert_eq!(place.locker("N").await.checkpoint.sequence.get(), 6);
     place.projection().close().await;
     let next = connected(&place.folder).projection;
     next.open().await.unwrap();
@@ -110,7 +110,7 @@ async fn successors_may_follow_each_other(place: Place) {
         let successor = place.projection().successor().await.unwrap();
         successor.projection().advance(&some_rows("M"), Head::default(), head(10 * sequence)).await.unwrap();
         successor.take_over().await.unwrap();
-        assert_eq!(place.locker("M").await.sequence.get(), 10 * sequence);
+        assert_eq!(place.locker("M").await.checkpoint.sequence.get(), 10 * sequence);
         from = head(10 * sequence + 1);
         place.advance(&some_rows("L"), head(10 * sequence), from).await;
     }

@@ -84,16 +84,23 @@ impl Cluster {
         let data = standby.folder.join("data");
         fs::remove_dir_all(&data).unwrap();
         let programs = Programs::find().unwrap_or_else(|missing| panic!("{missing}"));
-        let mut copy = Command::new(programs.folder.join("pg_basebackup"));
+        let mut copy = primary.run_as_its_user(&programs.folder.join("pg_basebackup"));
         copy.arg("-D").arg(&data).arg("-h").arg(&primary.folder).args(["-p", &primary.port.to_string()]);
-        copy.args(["-U", "postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]).current_dir("/");
-        if let Some(Somebody { user, group }) = Somebody::needed() {
-            copy.uid(user).gid(group);
-        }
+        copy.args(["-U", "postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
         let copied = copy.output().expect("pg_basebackup comes with the server's programs");
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
         standby.start_again();
         standby
+    }
+
+    /// A command to be run by whom the server runs as.
+    pub fn run_as_its_user(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some(Somebody { user, group }) = Somebody::needed() {
+            command.uid(user).gid(group);
+        }
+        command.current_dir(&self.folder);
+        command
     }
 
     /// The database of the same name in a copy of the server.
