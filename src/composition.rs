@@ -35,6 +35,7 @@ use crate::infrastructure::event_log::history::{History, HistoryError};
 use crate::infrastructure::event_log::recovery::{
     self, DurabilityProof, ProofSource, ReadBytes, Recovered, RecoveryError,
 };
+use crate::infrastructure::event_log::storage::{Disk, Storage};
 use crate::infrastructure::sql::url::DatabaseUrl;
 use crate::infrastructure::sql::{Database, sqlite_file};
 use crate::web::{self, App, WebLimits};
@@ -293,8 +294,8 @@ fn open_log(
     let mut last_recorded_at = None;
     let mut noted =
         matches!(at_checkpoint, AtCheckpoint::NoteHashes(head) if head == Head::default()).then(BTreeMap::new);
-    let max_segment_bytes = limits.max_segment_bytes as u64;
-    let recovered = recovery::recover(&folder.log(), &proofs, max_segment_bytes, |record, head, read| {
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    let recovered = recovery::recover(&disk, &folder.log(), &proofs, limits.log(), |record, head, read| {
         on_read(read)?;
         world.replay(record, &mut touched)?;
         match at_checkpoint {

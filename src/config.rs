@@ -11,6 +11,7 @@ use clap::builder::RangedU64ValueParser;
 
 use crate::application::writer::WriterLimits;
 use crate::infrastructure::data_folder::DataFolder;
+use crate::infrastructure::event_log::LogLimits;
 use crate::infrastructure::sql::SqlLimits;
 use crate::infrastructure::sql::url::DatabaseUrl;
 use crate::infrastructure::telemetry::{LogFormat, parse_filter};
@@ -138,6 +139,11 @@ pub struct Limits {
         value_parser = usize_in(1_024, 1 << 40))]
     pub max_segment_bytes: usize,
 
+    /// How many bytes of the log's disk stay free; past that, new events are answered with 507.
+    #[arg(long, env = "LOCKSTREAM_MIN_FREE_BYTES", value_name = "BYTES", default_value = "67108864",
+        value_parser = usize_in(0, 1 << 40))]
+    pub min_free_bytes: usize,
+
     /// How long opening the database, or one statement of the projection, may take, in
     /// milliseconds; then it is tried again on a new connection.
     #[arg(long, env = "LOCKSTREAM_DATABASE_TIMEOUT_MS", value_name = "MS", default_value = "10000",
@@ -161,6 +167,11 @@ impl Limits {
             lag_events: self.max_lag_events as u64,
             answer_within: millis(self.answer_timeout_ms),
         }
+    }
+
+    #[must_use]
+    pub fn log(&self) -> LogLimits {
+        LogLimits { max_segment_bytes: self.max_segment_bytes as u64, min_free_bytes: self.min_free_bytes as u64 }
     }
 
     #[must_use]

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -52,6 +52,7 @@ pub enum ServeError {
 pub async fn serve(storage: &StorageSettings, settings: &ServerSettings) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
     cancel_on_signal(&stop).map_err(ServeError::Signals)?;
+    let _long_files = survive_long_files().map_err(ServeError::Signals)?;
     let listener = listen(settings.addr).await?;
     run(listener, storage, settings, Adapters::default(), stop).await
 }
@@ -174,6 +175,12 @@ fn granted_connections(limits: &Limits, descriptors: Option<u64>) -> usize {
         );
     }
     granted
+}
+
+/// Has the system answer a write past its limit of a file's length (`ulimit -f`) with an error, like a
+/// full disk; it would kill the process otherwise.
+fn survive_long_files() -> std::io::Result<Signal> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
 }
 
 /// Cancels on the first SIGTERM or Ctrl-C. A second one changes nothing: every step is bounded.

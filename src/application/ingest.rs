@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::application::ports::{Durable, LogFailure};
+use crate::application::ports::{Durable, NoRoom};
 use crate::application::progress::Progress;
 use crate::domain::event::json::Problem;
 use crate::domain::event::parse::ReceivedEvent;
@@ -46,6 +46,10 @@ pub enum Unavailable {
     QueueFull,
     #[error("the projection is too far behind the log to take in more")]
     ProjectionBehind,
+    #[error("the log's disk is full; nothing was recorded")]
+    LogFull,
+    #[error("the log cannot be written for now; nothing was recorded")]
+    LogUnwritable,
     #[error("the log cannot be written; the service is about to end")]
     LogFailed,
     #[error("the service is stopping")]
@@ -70,7 +74,7 @@ pub(crate) enum Aside {
     /// Hand out the rows of everything there is.
     TakeAllRows(oneshot::Sender<(Rows, Head)>),
     /// Say whether the log could take records now.
-    CheckLog(oneshot::Sender<Result<(), LogFailure>>),
+    CheckLog(oneshot::Sender<Result<(), NoRoom>>),
 }
 
 pub(crate) struct Submission {
@@ -109,7 +113,7 @@ impl WriterQueue {
         let (reply, answer) = oneshot::channel();
         self.try_send(Command::Aside(Aside::CheckLog(reply))).map_err(|error| error.to_string())?;
         match timeout(limit, answer).await {
-            Ok(Ok(checked)) => checked.map_err(|failure| failure.to_string()),
+            Ok(Ok(checked)) => checked.map_err(|no_room| no_room.to_string()),
             Ok(Err(_)) => Err(Unavailable::LogFailed.to_string()),
             Err(_) => Err(format!("the writer did not answer within {} ms", limit.as_millis())),
         }

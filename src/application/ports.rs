@@ -21,6 +21,10 @@ pub trait Clock: Send {
 /// The log as the writer sees it. It has one owner, the writer, and is never asked again after it
 /// failed.
 pub trait EventLog: Send {
+    /// Makes sure that a batch of so many events, with so many bytes of JSON, can be written. The
+    /// inner error is no failure of the log: nothing was written, and it may pass.
+    fn make_room(&mut self, events: usize, event_bytes: usize) -> Result<Result<(), NoRoom>, LogFailure>;
+
     /// Writes the records of one batch after all before them, in one write. They may be lost in a
     /// crash until [`Self::sync`] returns.
     fn append(&mut self, batch: &[Record]) -> Result<Head, LogFailure>;
@@ -28,9 +32,18 @@ pub trait EventLog: Send {
     /// Makes everything that was appended survive a crash of the machine.
     fn sync(&mut self) -> Result<(), LogFailure>;
 
-    /// Finds out whether the log could take records now, without writing any. An error here is no
-    /// failure of the log: it may pass.
-    fn check(&mut self) -> Result<(), LogFailure>;
+    /// Finds out whether the log could take records now, without writing any.
+    fn check(&mut self) -> Result<(), NoRoom>;
+}
+
+/// Why the log takes no records for now. May pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// The disk is full, or as full as it may be.
+    #[error("{0}")]
+    Full(String),
+    #[error("{0}")]
+    Unwritable(String),
 }
 
 /// The log could not be written or synced. What reached the disk is unknown until the next start.

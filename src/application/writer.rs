@@ -14,10 +14,10 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::{error, info, warn};
 
 use crate::application::ingest::{Answer, Aside, Command, Submission, Unavailable, Verdict, WriterQueue};
-use crate::application::ports::{Clock, Durable, EventLog, LogFailure};
+use crate::application::ports::{Clock, Durable, EventLog, LogFailure, NoRoom};
 use crate::application::progress::Progress;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::record::{Head, Record, RecordedAt};
@@ -87,6 +87,7 @@ pub fn start(
         clock,
         progress: Arc::clone(&progress),
         limits,
+        no_room: None,
     };
     let failed_on_panic = FailedOnPanic(Arc::clone(&progress));
     thread::Builder::new().name("writer".into()).spawn(move || {
@@ -117,6 +118,8 @@ struct Writer {
     clock: Box<dyn Clock>,
     progress: Arc<Progress>,
     limits: WriterLimits,
+    /// Why the log took nothing when it was last asked.
+    no_room: Option<NoRoom>,
 }
 
 /// What was waiting in the queue when the writer looked.
@@ -160,7 +163,7 @@ impl Writer {
                 // Nothing new gets in; what is queued already is still answered.
                 queue.close();
             }
-            if let Err(failure) = self.commit(drained.batch) {
+            if let Err(failure) = self.commit(drained.batch, drained.batch_bytes) {
                 error!("{failure}");
                 refuse_all(queue);
                 return Err(failure);
@@ -194,7 +197,20 @@ impl Writer {
     }
 
     /// Judges a batch, makes it durable, answers it.
-    fn commit(&mut self, batch: Vec<Submission>) -> Result<(), LogFailure> {
+    ///
+    /// There is room for all of it before the first event is judged: the world cannot take back what
+    /// it has taken in. Without room, what is no new fact is still answered.
+    fn commit(&mut self, batch: Vec<Submission>, batch_bytes: usize) -> Result<(), LogFailure> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Err(failure) = self.make_room(batch.len(), batch_bytes) {
+            self.progress.publish_log_failed();
+            for Submission { reply, .. } in batch {
+                let _ = reply.send(Err(Unavailable::LogFailed));
+            }
+            return Err(failure);
+        }
         let mut records = Vec::with_capacity(batch.len());
         let recorded_at = self.next_recorded_at();
         let judged: Vec<_> = batch
@@ -226,6 +242,17 @@ impl Writer {
         Ok(())
     }
 
+    fn make_room(&mut self, events: usize, event_bytes: usize) -> Result<(), LogFailure> {
+        let no_room = self.log.make_room(events, event_bytes)?.err();
+        match (&self.no_room, &no_room) {
+            (None, Some(reason)) => warn!(%reason, "new events are turned away until the log takes them"),
+            (Some(_), None) => info!("the log takes new events again"),
+            _ => {}
+        }
+        self.no_room = no_room;
+        Ok(())
+    }
+
     /// Judges one event in the order that clients can observe: known id, payload, rules. What is
     /// accepted joins `records` and the world.
     fn judge(
@@ -251,6 +278,11 @@ impl Writer {
             Ok(change) => change,
             Err(violation) => return Ok(Verdict::Refused(violation)),
         };
+        match self.no_room {
+            None => {}
+            Some(NoRoom::Full(_)) => return Err(Unavailable::LogFull),
+            Some(NoRoom::Unwritable(_)) => return Err(Unavailable::LogUnwritable),
+        }
         let first = self.durable.head().sequence.next();
         let sequence = records.last().map_or(first, |record| record.sequence.next());
         if sequence.get() - self.progress.projected().get() > self.limits.lag_events {

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::domain::hash::ChainHash;
 use crate::domain::ids::Sequence;
 use crate::domain::record::Head;
-use crate::infrastructure::event_log::segments::sync_folder;
 
 const LOCK_FILE: &str = "lockstream.lock";
 const CLEAN_STOP_FILE: &str = "clean-stop.json";
@@ -148,6 +147,11 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&beside, path)?;
     sync_folder(path.parent().expect("the mark lies in the data folder"))
+}
+
+/// Makes the names in a folder survive a crash.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> DataFolderError {

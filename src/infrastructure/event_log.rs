@@ -1,37 +1,50 @@
 //! The event log: append-only JSON Lines in segments, hash-chained, one sync a batch.
 //!
 //! This file only appends. What a line is stands in [`line`], what a segment is called in
-//! [`segments`], reading in [`history`], and deciding what a crash left in [`recovery`]. Nothing
-//! here ever changes or removes a byte that was synced.
+//! [`segments`], reading in [`history`], deciding what a crash left in [`recovery`], and the disk
+//! below all of it is [`storage`]. Nothing here ever changes or removes a byte that was synced.
 
 pub mod history;
 pub mod line;
 pub mod recovery;
 pub mod segments;
+pub mod storage;
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::application::ports::{EventLog, LogFailure};
+use crate::application::ports::{EventLog, LogFailure, NoRoom};
 use crate::domain::record::{Head, Record};
+use crate::infrastructure::event_log::storage::{Appendable, Left, Storage};
+
+/// The log's limits.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLimits {
+    /// A batch that could make the segment longer than this starts a new one.
+    pub max_segment_bytes: u64,
+    /// What is left free on the disk, for the projection and whatever else has to go on.
+    pub min_free_bytes: u64,
+}
 
 /// The log in a folder, open for appending. Has one owner: the folder's lock is held elsewhere.
 #[derive(Debug)]
 pub struct FileEventLog {
+    storage: Arc<dyn Storage>,
     folder: PathBuf,
     segment: PathBuf,
-    file: File,
+    file: Box<dyn Appendable>,
     /// The length of the current segment.
     segment_bytes: u64,
-    /// A batch that would make the segment longer than this starts a new one.
-    max_segment_bytes: u64,
+    /// Up to where the disk keeps room for it.
+    reserved_bytes: u64,
+    limits: LogLimits,
     head: Head,
     /// Kept between batches for its allocation.
     lines: Vec<u8>,
     /// When the folder was last checked, and what came of it.
-    checked: Option<(Instant, Result<(), LogFailure>)>,
+    checked: Option<(Instant, Result<(), NoRoom>)>,
 }
 
 /// A file that is written and removed to see whether the folder takes anything.
@@ -39,38 +52,75 @@ const CHECK_FILE: &str = "check.tmp";
 const CHECK_BYTES: usize = 4096;
 /// For how long the outcome of a check holds, so that asking often costs nothing.
 const CHECK_HOLDS: Duration = Duration::from_secs(1);
+/// How much room is reserved at once, so that not every batch has to ask for it.
+const RESERVE_STEP_BYTES: u64 = 1 << 20;
 
 impl FileEventLog {
     /// Appends to `segment` after its first `segment_bytes`, which end with `head`.
     fn resume(
+        storage: Arc<dyn Storage>,
         folder: &Path,
         segment: PathBuf,
         segment_bytes: u64,
         head: Head,
-        max_segment_bytes: u64,
+        limits: LogLimits,
     ) -> io::Result<Self> {
-        let file = File::options().append(true).open(&segment)?;
-        let folder = folder.to_owned();
-        Ok(Self { folder, segment, file, segment_bytes, max_segment_bytes, head, lines: Vec::new(), checked: None })
+        Ok(Self {
+            file: storage.append_to(&segment)?,
+            storage,
+            folder: folder.to_owned(),
+            segment,
+            segment_bytes,
+            reserved_bytes: segment_bytes,
+            limits,
+            head,
+            lines: Vec::new(),
+            checked: None,
+        })
     }
 
     /// Starts the next segment. All before it is synced, so its mere existence proves that.
     fn rotate(&mut self) -> io::Result<()> {
         let path = segments::path(&self.folder, self.head.sequence.next());
-        self.file = segments::create(&path)?;
+        self.file = begin_segment(self.storage.as_ref(), &path)?;
         self.segment = path;
         self.segment_bytes = 0;
+        self.reserved_bytes = 0;
         Ok(())
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        let batch_bytes = self.lines.len() as u64;
-        if self.segment_bytes > 0 && self.segment_bytes + batch_bytes > self.max_segment_bytes {
-            self.rotate()?;
+    fn is_full(&self, batch_bytes: u64) -> bool {
+        self.segment_bytes > 0 && self.segment_bytes + batch_bytes > self.limits.max_segment_bytes
+    }
+
+    /// Looks whether there is room for a batch without taking any.
+    fn look_for_room(&self, batch_bytes: u64) -> Result<(), NoRoom> {
+        let Left { disk_bytes, file_bytes } =
+            self.file.left(self.segment_bytes).map_err(|error| self.no_room("cannot be seen", &error))?;
+        if disk_bytes < self.limits.min_free_bytes.saturating_add(batch_bytes) {
+            return Err(NoRoom::Full(format!(
+                "the log's disk has {disk_bytes} bytes left, and {} are kept free (LOCKSTREAM_MIN_FREE_BYTES); free \
+                 some, and it goes on by itself ({})",
+                self.limits.min_free_bytes,
+                self.folder.display()
+            )));
         }
-        self.file.write_all(&self.lines)?;
-        self.segment_bytes += batch_bytes;
+        if file_bytes < batch_bytes {
+            return Err(NoRoom::Full(format!(
+                "the system lets this process make no file longer than {} bytes (ulimit -f) ({})",
+                self.segment_bytes + file_bytes,
+                self.segment.display()
+            )));
+        }
         Ok(())
+    }
+
+    fn no_room(&self, doing: &str, error: &io::Error) -> NoRoom {
+        let told = format!("the log's folder {doing}: {error} ({})", self.folder.display());
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => NoRoom::Full(told),
+            _ => NoRoom::Unwritable(told),
+        }
     }
 
     fn failure(&self, doing: &str, error: &io::Error) -> LogFailure {
@@ -82,9 +132,60 @@ impl FileEventLog {
             self.segment.display(),
         ))
     }
+
+    fn write_check_file(&self) -> io::Result<()> {
+        let path = self.folder.join(CHECK_FILE);
+        match self.storage.remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let written = self.storage.create(&path)?.append(&[0; CHECK_BYTES]);
+        written.and(self.storage.remove(&path))
+    }
+}
+
+/// Creates an empty segment; its name is on disk before anything is in it.
+fn begin_segment(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn Appendable>> {
+    let mut file = storage.create(path)?;
+    file.sync()?;
+    storage.sync_names(path.parent().expect("a segment lies in a folder"))?;
+    Ok(file)
 }
 
 impl EventLog for FileEventLog {
+    /// Asks before anything is written: a disk that runs full in the middle of a batch would leave
+    /// it torn. What is reserved here, nobody else can take.
+    fn make_room(&mut self, events: usize, event_bytes: usize) -> Result<Result<(), NoRoom>, LogFailure> {
+        let batch_bytes = (event_bytes + events * line::MAX_OVERHEAD_BYTES) as u64;
+        if let Err(no_room) = self.look_for_room(batch_bytes) {
+            return Ok(Err(no_room));
+        }
+        if self.is_full(batch_bytes) {
+            let path = segments::path(&self.folder, self.head.sequence.next());
+            match self.rotate() {
+                Ok(()) => {}
+                // A segment that could not even be created has changed nothing. One that was, and
+                // could not be synced, is a failed sync like any other.
+                Err(error) if self.storage.length_bytes(&path).is_err() => {
+                    return Ok(Err(self.no_room("takes no new segment", &error)));
+                }
+                Err(error) => return Err(self.failure("continued in a new segment", &error)),
+            }
+        }
+        let end = self.segment_bytes + batch_bytes;
+        if end > self.reserved_bytes {
+            let ahead = end.max((self.segment_bytes + RESERVE_STEP_BYTES).min(self.limits.max_segment_bytes));
+            let mut reserve = |up_to: u64| {
+                let reserved = self.file.reserve(self.segment_bytes, up_to - self.segment_bytes);
+                reserved.map(|()| self.reserved_bytes = up_to)
+            };
+            if let Err(error) = reserve(ahead).or_else(|_| reserve(end)) {
+                return Ok(Err(self.no_room("has no room", &error)));
+            }
+        }
+        Ok(Ok(()))
+    }
+
     fn append(&mut self, batch: &[Record]) -> Result<Head, LogFailure> {
         self.lines.clear();
         let mut head = self.head;
@@ -92,28 +193,26 @@ impl EventLog for FileEventLog {
             debug_assert_eq!(record.sequence, head.sequence.next(), "the sequence has no gaps");
             head = line::encode(record, head.chain_hash, &mut self.lines);
         }
-        self.write().map_err(|error| self.failure("written", &error))?;
+        self.file.append(&self.lines).map_err(|error| self.failure("written", &error))?;
+        self.segment_bytes += self.lines.len() as u64;
         self.head = head;
         Ok(head)
     }
 
     fn sync(&mut self) -> Result<(), LogFailure> {
-        self.file.sync_data().map_err(|error| self.failure("synced", &error))
+        self.file.sync().map_err(|error| self.failure("synced", &error))
     }
 
-    /// Writes a file into the log's folder and removes it: that finds a full disk, one that was
-    /// made read-only, and a folder that is gone.
-    fn check(&mut self) -> Result<(), LogFailure> {
+    /// Looks for room, writes a file into the log's folder and removes it: that finds a full disk,
+    /// one that was made read-only, and a folder that is gone.
+    fn check(&mut self) -> Result<(), NoRoom> {
         if let Some((when, outcome)) = &self.checked
             && when.elapsed() < CHECK_HOLDS
         {
             return outcome.clone();
         }
-        let path = self.folder.join(CHECK_FILE);
-        let written = fs::write(&path, [0; CHECK_BYTES]);
-        let outcome = written.and(fs::remove_file(&path)).map_err(|error| {
-            LogFailure(format!("the log's folder takes no files: {error} ({})", self.folder.display()))
-        });
+        let written = || self.write_check_file().map_err(|error| self.no_room("takes no files", &error));
+        let outcome = self.look_for_room(CHECK_BYTES as u64).and_then(|()| written());
         self.checked = Some((Instant::now(), outcome.clone()));
         outcome
     }

@@ -89,6 +89,15 @@ codes! {
         "The database does not answer",
         "Wait as long as the retry-after header says, then try again. Operators: see /readyz and the \
                  service's log lines.";
+    InsufficientStorage = "insufficient-storage", INSUFFICIENT_STORAGE,
+        "The log's disk is full",
+        "Nothing was recorded; queries and duplicates are answered as ever. Wait as long as the retry-after \
+                 header says, then send the event again. Operators: see /readyz; free some room, and the service \
+                 goes on by itself.";
+    LogUnwritable = "log-unwritable", SERVICE_UNAVAILABLE,
+        "The log takes no events for now",
+        "Nothing was recorded; queries and duplicates are answered as ever. Wait as long as the retry-after \
+                 header says, then send the event again. Operators: see /readyz.";
     LogFailed = "log-failed", SERVICE_UNAVAILABLE,
         "The log cannot be written",
         "The event was not acknowledged and the service is about to end. Send it again, with the same \

@@ -64,6 +64,8 @@ pub enum ReceiptStatus {
         (status = 422, description = "Not a valid event; `errors` lists every problem", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Not now; see `retry-after`", body = Problem, content_type = "application/problem+json",
             headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
+        (status = 507, description = "The log's disk is full; see `retry-after`", body = Problem, content_type = "application/problem+json",
+            headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
 pub async fn post_event(State(app): State<SharedApp>, JsonBytes(body): JsonBytes) -> Result<Response, Problem> {

@@ -107,6 +107,8 @@ impl From<Unavailable> for Problem {
         let code = match unavailable {
             Unavailable::QueueFull => Code::Overloaded,
             Unavailable::ProjectionBehind => Code::ProjectionBehind,
+            Unavailable::LogFull => Code::InsufficientStorage,
+            Unavailable::LogUnwritable => Code::LogUnwritable,
             Unavailable::LogFailed => Code::LogFailed,
             Unavailable::Stopping => Code::Stopping,
             Unavailable::NoAnswerInTime => Code::OutcomeUnknown,
@@ -138,7 +140,7 @@ impl Problem {
         let body = serde_json::to_vec(body).expect("texts and numbers have a JSON form");
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }
         response

@@ -16,6 +16,7 @@ mod documents;
 mod equality;
 mod faults;
 mod folder;
+mod full_disk;
 mod golden;
 mod hostile;
 mod layers;

@@ -7,16 +7,17 @@
 //! tail*, a write that nobody was told about. Acting on that is left to
 //! [`recovery`](crate::infrastructure::event_log::recovery).
 
-use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::vec;
+use std::sync::Arc;
+use std::{fmt, vec};
 
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, Record};
 use crate::infrastructure::event_log::line::{self, Header, LineError};
 use crate::infrastructure::event_log::segments::{self, Segment};
+use crate::infrastructure::event_log::storage::{Disk, Readable, Storage};
 
 const READ_BUFFER_BYTES: usize = 1 << 20;
 
@@ -69,6 +70,7 @@ pub enum HistoryError {
 /// An iterator over the records of a log. Ends after its first error.
 #[derive(Debug)]
 pub struct History {
+    storage: Arc<dyn Storage>,
     folder: PathBuf,
     upcoming: vec::IntoIter<Segment>,
     reader: Option<Reader>,
@@ -81,11 +83,13 @@ pub struct History {
 #[derive(Debug)]
 struct Reader {
     segment: Segment,
-    input: BufReader<File>,
+    input: BufReader<Box<dyn Readable>>,
     line: Vec<u8>,
     /// The place of the next line.
     line_number: u64,
     offset_bytes: u64,
+    /// The batch that was read last, and where it begins.
+    batch: Option<(Sequence, u64)>,
 }
 
 impl Reader {
@@ -98,11 +102,17 @@ impl Reader {
 impl History {
     /// Starts at the first record. What is appended meanwhile is read too.
     pub fn open(folder: &Path) -> Result<Self, HistoryError> {
+        Self::on(Arc::new(Disk), folder)
+    }
+
+    /// The same on any disk.
+    pub fn on(storage: Arc<dyn Storage>, folder: &Path) -> Result<Self, HistoryError> {
         let unreadable = |source| HistoryError::Unreadable { path: folder.to_owned(), source };
-        let listed = segments::list(folder).map_err(unreadable)?;
-        let sizes = listed.iter().map(|segment| Ok(fs::metadata(&segment.path)?.len()));
+        let listed = segments::list(storage.as_ref(), folder).map_err(unreadable)?;
+        let sizes = listed.iter().map(|segment| storage.length_bytes(&segment.path));
         let bytes_total = sizes.sum::<io::Result<u64>>().map_err(unreadable)?;
         Ok(Self {
+            storage,
             folder: folder.to_owned(),
             upcoming: listed.into_iter(),
             reader: None,
@@ -134,6 +144,14 @@ impl History {
     #[must_use]
     pub fn last_segment(&self) -> Option<(&Path, u64)> {
         self.reader.as_ref().map(|reader| (reader.segment.path.as_path(), reader.offset_bytes))
+    }
+
+    /// Where in its segment the batch lies that was read last; empty when nothing of the segment
+    /// was read.
+    #[must_use]
+    pub fn last_batch_bytes(&self) -> Range<u64> {
+        let batch = self.reader.as_ref().and_then(|reader| Some(reader.batch?.1..reader.offset_bytes));
+        batch.unwrap_or_default()
     }
 
     fn read(&mut self) -> Result<Option<(Record, Head)>, HistoryError> {
@@ -169,6 +187,9 @@ impl History {
                     continue;
                 }
             };
+            if reader.batch.is_none_or(|(batch, _)| batch != record.batch) {
+                reader.batch = Some((record.batch, reader.offset_bytes));
+            }
             reader.offset_bytes += length as u64;
             reader.line_number += 1;
             self.bytes_read += length as u64;
@@ -187,10 +208,12 @@ impl History {
             let reason = "the segment that should begin here is missing".to_owned();
             return Err(Damage { place, sequence: due, reason, extent: Extent::LostHistory { proof } }.into());
         }
-        let file = File::open(&segment.path)
+        let file = self
+            .storage
+            .open(&segment.path)
             .map_err(|source| HistoryError::Unreadable { path: segment.path.clone(), source })?;
         let input = BufReader::with_capacity(READ_BUFFER_BYTES, file);
-        self.reader = Some(Reader { segment, input, line: Vec::new(), line_number: 1, offset_bytes: 0 });
+        self.reader = Some(Reader { segment, input, line: Vec::new(), line_number: 1, offset_bytes: 0, batch: None });
         Ok(true)
     }
 
@@ -198,7 +221,7 @@ impl History {
     fn begun_since(&self, due: Sequence) -> Option<Segment> {
         let is_new = self.reader.as_ref().is_some_and(|reader| reader.segment.first != due);
         let path = segments::path(&self.folder, due);
-        (is_new && path.exists()).then_some(Segment { first: due, path })
+        (is_new && self.storage.length_bytes(&path).is_ok()).then_some(Segment { first: due, path })
     }
 
     /// Finds out what the damage at the present place means. `Ok` when there is none after all: a
@@ -274,6 +297,8 @@ fn later_batch(tail: &[u8], head: Head) -> Option<Header> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::domain::event::parse::ReceivedEvent;
     use crate::domain::record::RecordedAt;

@@ -25,6 +25,9 @@ use crate::domain::record::{Head, Record, RecordedAt};
 const SEAL_BYTES: usize = 75;
 /// The format that this version writes.
 const FORMAT: u64 = 1;
+/// How much longer than its event a line is at most, its end of line included: both numbers with 20
+/// digits each.
+pub const MAX_OVERHEAD_BYTES: usize = 191;
 const SEAL_START: &[u8] = b",\"hash\":\"";
 const SEAL_END: &[u8] = b"\"}";
 
@@ -80,6 +83,10 @@ pub fn encode(record: &Record, previous: ChainHash, out: &mut Vec<u8>) -> Head {
     out.extend_from_slice(&hex(chain_hash.as_bytes()));
     out.extend_from_slice(SEAL_END);
     out.push(b'\n');
+    debug_assert!(
+        out.len() - start <= record.json.as_str().len() + MAX_OVERHEAD_BYTES,
+        "no line is longer than stated"
+    );
     Head { sequence: record.sequence, chain_hash }
 }
 

@@ -5,14 +5,16 @@
 //! the two up would lose acknowledged events or never start again. What is kept is synced before
 //! anyone builds on it.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, Record};
 use crate::infrastructure::event_log::history::{Damage, Extent, History, HistoryError, Place};
-use crate::infrastructure::event_log::{FileEventLog, segments};
+use crate::infrastructure::event_log::storage::Storage;
+use crate::infrastructure::event_log::{FileEventLog, LogLimits, begin_segment, segments};
 
 /// Something outside the log that proves that it was durable up to a head.
 #[derive(Debug, Clone)]
@@ -100,12 +102,13 @@ pub enum RecoveryError<V> {
 /// Opens the log in `folder` for appending, shows every record to `visit`, and holds what it finds
 /// against the `proofs`.
 pub fn recover<V>(
+    storage: &Arc<dyn Storage>,
     folder: &Path,
     proofs: &[DurabilityProof],
-    max_segment_bytes: u64,
+    limits: LogLimits,
     mut visit: impl FnMut(&Record, Head, ReadBytes) -> Result<(), V>,
 ) -> Result<Recovered, RecoveryError<V>> {
-    let mut history = History::open(folder).map_err(RecoveryError::Unreadable)?;
+    let mut history = History::on(Arc::clone(storage), folder).map_err(RecoveryError::Unreadable)?;
     let mut torn = None;
     while let Some(item) = history.next() {
         match item {
@@ -134,20 +137,22 @@ pub fn recover<V>(
             None => RecoveryError::Shortened { end: head.sequence, source_, proven },
         });
     }
-    let torn = torn.map(|(damage, bytes)| cut(damage, bytes)).transpose()?;
+    let torn = torn.map(|(damage, bytes)| cut(storage.as_ref(), damage, bytes)).transpose()?;
     let (segment, segment_bytes) = match history.last_segment() {
         Some((path, bytes)) => (path.to_owned(), bytes),
-        None => (first_segment(folder)?, 0),
+        None => (first_segment(storage.as_ref(), folder)?, 0),
     };
-    let log = FileEventLog::resume(folder, segment.clone(), segment_bytes, head, max_segment_bytes)
-        .map_err(|source| RecoveryError::Io { doing: "the log cannot be opened for writing", path: segment, source })?;
+    write_again(storage.as_ref(), &segment, history.last_batch_bytes())
+        .map_err(|source| io_error("the end of the log cannot be written again", &segment, source))?;
+    let log = FileEventLog::resume(Arc::clone(storage), folder, segment.clone(), segment_bytes, head, limits)
+        .map_err(|source| io_error("the log cannot be opened for writing", &segment, source))?;
     // The last segment's name too may have been in memory only.
-    segments::sync_folder(folder).map_err(|source| RecoveryError::Io {
-        doing: "the log's folder cannot be synced",
-        path: folder.to_owned(),
-        source,
-    })?;
+    storage.sync_names(folder).map_err(|source| io_error("the log's folder cannot be synced", folder, source))?;
     Ok(Recovered { log, head, torn })
+}
+
+fn io_error<V>(doing: &'static str, path: &Path, source: io::Error) -> RecoveryError<V> {
+    RecoveryError::Io { doing, path: path.to_owned(), source }
 }
 
 fn check_history<V>(proofs: &[DurabilityProof], head: Head) -> Result<(), RecoveryError<V>> {
@@ -159,67 +164,82 @@ fn check_history<V>(proofs: &[DurabilityProof], head: Head) -> Result<(), Recove
         .map_or(Ok(()), |proof| Err(RecoveryError::OtherHistory { source_: proof.source, sequence: head.sequence }))
 }
 
-fn first_segment<V>(folder: &Path) -> Result<PathBuf, RecoveryError<V>> {
+fn first_segment<V>(storage: &dyn Storage, folder: &Path) -> Result<PathBuf, RecoveryError<V>> {
     let path = segments::path(folder, Sequence::ZERO.next());
-    match segments::create(&path) {
+    match begin_segment(storage, &path) {
         Ok(_) => Ok(path),
-        Err(source) => Err(RecoveryError::Io { doing: "the first segment cannot be created", path, source }),
+        Err(source) => Err(io_error("the first segment cannot be created", &path, source)),
     }
+}
+
+/// Writes the last batch again where it stands, byte for byte, so that the next sync really writes
+/// it. When the last process ended because a sync failed, the system may have given up on these
+/// bytes: they can still be read, but no sync would bring them to the disk any more (Rebello et al.,
+/// "Can Applications Recover from fsync Failures?", USENIX ATC 2020). Whatever comes before the last
+/// batch was synced with success.
+fn write_again(storage: &dyn Storage, segment: &Path, batch: Range<u64>) -> io::Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let bytes = read_from(storage, segment, batch.start)?;
+    storage.overwrite(segment, batch.start, &bytes)
+}
+
+fn read_from(storage: &dyn Storage, segment: &Path, offset_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut input = storage.open(segment)?;
+    input.seek(SeekFrom::Start(offset_bytes))?;
+    input.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Moves a torn tail out of the log. The copy is on disk before the tail is cut, so a crash in
 /// between only repeats this.
-fn cut<V>(damage: Damage, bytes: u64) -> Result<TornTail, RecoveryError<V>> {
+fn cut<V>(storage: &dyn Storage, damage: Damage, bytes: u64) -> Result<TornTail, RecoveryError<V>> {
     let Damage { place, reason, .. } = damage;
-    let moved = keep_copy(&place).and_then(|kept_at| {
-        let segment = File::options().write(true).open(&place.segment)?;
-        segment.set_len(place.offset_bytes)?;
-        segment.sync_all()?;
+    let moved = keep_copy(storage, &place).and_then(|kept_at| {
+        storage.sync_names(place.segment.parent().expect("a segment lies in a folder"))?;
+        storage.cut(&place.segment, place.offset_bytes)?;
         Ok(kept_at)
     });
     match moved {
         Ok(kept_at) => Ok(TornTail { place, reason, bytes, kept_at }),
-        Err(source) => {
-            let doing = "the torn end of the log cannot be cut off";
-            Err(RecoveryError::Io { doing, path: place.segment, source })
-        }
+        Err(source) => Err(io_error("the torn end of the log cannot be cut off", &place.segment, source)),
     }
 }
 
 /// Copies everything from `place` on to a file beside the segment, under a name of its own.
-fn keep_copy(place: &Place) -> io::Result<PathBuf> {
-    let mut tail = Vec::new();
-    let mut segment = File::open(&place.segment)?;
-    segment.seek(SeekFrom::Start(place.offset_bytes))?;
-    segment.read_to_end(&mut tail)?;
-    for number in 1.. {
+fn keep_copy(storage: &dyn Storage, place: &Place) -> io::Result<PathBuf> {
+    let tail = read_from(storage, &place.segment, place.offset_bytes)?;
+    let mut number = 1;
+    let kept_at = loop {
         let path = place.segment.with_extension(format!("jsonl.torn-{}-{number}", place.offset_bytes));
-        match File::options().write(true).create_new(true).open(&path) {
-            Ok(mut copy) => {
-                if let Err(error) = copy.write_all(&tail).and_then(|()| sync_copy(&copy, &path)) {
-                    // Half a copy helps nobody, and a full disk has better use for the room. That
-                    // the copy failed is what counts, whether this works or not.
-                    let _ = fs::remove_file(&path);
-                    return Err(error);
-                }
-                return Ok(path);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Left by a crash right after the copy was made: it is this very copy, and may have
-                // lived in memory only.
-                if fs::read(&path)? == tail {
-                    sync_copy(&File::open(&path)?, &path)?;
-                    return Ok(path);
-                }
-            }
+        match read_from(storage, &path, 0) {
+            // Left by a crash right after the copy was made: it is this very copy, all of which was
+            // on disk before it got its name.
+            Ok(kept) if kept == tail => return Ok(path),
+            Ok(_) => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break path,
             Err(error) => return Err(error),
         }
+    };
+    let beside = place.segment.with_extension("jsonl.torn-new");
+    if let Err(error) = write_copy(storage, &beside, &tail).and_then(|()| storage.rename(&beside, &kept_at)) {
+        // Half a copy helps nobody, and a full disk has better use for the room. That the copy
+        // failed is what counts, whether this works or not.
+        let _ = storage.remove(&beside);
+        return Err(error);
     }
-    unreachable!("the numbers do not run out")
+    Ok(kept_at)
 }
 
-/// Makes a copy and its name survive a crash.
-fn sync_copy(copy: &File, path: &Path) -> io::Result<()> {
-    copy.sync_all()?;
-    segments::sync_folder(path.parent().expect("a segment lies in a folder"))
+/// Writes and syncs a copy in the place of what an interrupted attempt left.
+fn write_copy(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut copy = storage.create(path)?;
+    copy.append(bytes)?;
+    copy.sync()
 }

@@ -1,10 +1,10 @@
 //! Segments: the files of the log, each named by its first sequence.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::ids::Sequence;
+use crate::infrastructure::event_log::storage::Storage;
 
 const SUFFIX: &str = ".jsonl";
 const DIGITS: usize = 20;
@@ -22,20 +22,11 @@ pub fn path(folder: &Path, first: Sequence) -> PathBuf {
     folder.join(format!("{:0DIGITS$}{SUFFIX}", first.get()))
 }
 
-/// Creates an empty segment; its name is on disk before anything is in it.
-pub fn create(path: &Path) -> io::Result<File> {
-    let file = File::options().append(true).create_new(true).open(path)?;
-    file.sync_all()?;
-    sync_folder(path.parent().expect("a segment lies in a folder"))?;
-    Ok(file)
-}
-
 /// The segments of a folder in their order. A `.jsonl` file with another name is an error, for it
 /// may be a segment that somebody renamed; files with other endings are none of the log's.
-pub fn list(folder: &Path) -> io::Result<Vec<Segment>> {
+pub fn list(storage: &dyn Storage, folder: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+    for path in storage.list(folder)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let Some(digits) = name.strip_suffix(SUFFIX) else { continue };
         let is_number = digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -52,24 +43,22 @@ pub fn list(folder: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Makes the names in a folder survive a crash.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use super::*;
+    use crate::infrastructure::event_log::storage::Disk;
 
     #[test]
     fn segments_are_listed_in_their_order_and_strange_names_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         for first in [10, 1, 9] {
-            create(&path(folder.path(), Sequence::new(first))).unwrap();
+            File::create(path(folder.path(), Sequence::new(first))).unwrap();
         }
         fs::write(folder.path().join("00000000000000000001.jsonl.torn-7-1"), "x").unwrap();
         let firsts = |folder: &Path| -> io::Result<Vec<u64>> {
-            Ok(list(folder)?.into_iter().map(|segment| segment.first.get()).collect())
+            Ok(list(&Disk, folder)?.into_iter().map(|segment| segment.first.get()).collect())
         };
         assert_eq!(firsts(folder.path()).unwrap(), [1, 9, 10]);
         assert!(path(folder.path(), Sequence::new(1)).ends_with("00000000000000000001.jsonl"));
@@ -79,13 +68,5 @@ mod tests {
             assert!(error.contains(strange) && error.contains("not named like a segment"), "{error}");
             fs::remove_file(folder.path().join(strange)).unwrap();
         }
-    }
-
-    #[test]
-    fn a_segment_is_never_begun_over_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = path(folder.path(), Sequence::new(1));
-        create(&path).unwrap();
-        assert_eq!(create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 }

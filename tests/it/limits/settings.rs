@@ -4,7 +4,7 @@ use crate::support::Folder;
 use crate::support::server::{lockstream, run};
 
 /// Each limit with values that are just outside its bounds.
-const OUTSIDE: [(&str, &str, &str); 15] = [
+const OUTSIDE: [(&str, &str, &str); 16] = [
     ("LOCKSTREAM_MAX_BODY_BYTES", "1023", "16777217"),
     ("LOCKSTREAM_BODY_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_HEAD_TIMEOUT_MS", "9", "3600001"),
@@ -18,6 +18,7 @@ const OUTSIDE: [(&str, &str, &str); 15] = [
     ("LOCKSTREAM_QUERY_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_STOP_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_MAX_SEGMENT_BYTES", "1023", "1099511627777"),
+    ("LOCKSTREAM_MIN_FREE_BYTES", "-1", "1099511627777"),
     ("LOCKSTREAM_DATABASE_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_DATABASE_WAIT_MS", "9", "3600001"),
 ];

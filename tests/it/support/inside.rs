@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use clap::Parser;
-use lockstream::application::ports::{EventLog, LogFailure};
+use lockstream::application::ports::{EventLog, LogFailure, NoRoom};
 use lockstream::cli::Cli;
 use lockstream::composition::Adapters;
 use lockstream::domain::record::{Head, Record};
@@ -141,7 +141,11 @@ impl LogControl {
 }
 
 impl EventLog for Controlled {
-    fn check(&mut self) -> Result<(), LogFailure> {
+    fn make_room(&mut self, events: usize, event_bytes: usize) -> Result<Result<(), NoRoom>, LogFailure> {
+        self.log.make_room(events, event_bytes)
+    }
+
+    fn check(&mut self) -> Result<(), NoRoom> {
         self.log.check()
     }
 

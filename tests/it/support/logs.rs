@@ -3,34 +3,49 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lockstream::application::ports::Durable;
+use lockstream::application::ports::{Durable, EventLog};
 use lockstream::domain::event::parse::ReceivedEvent;
 use lockstream::domain::ids::Sequence;
 use lockstream::domain::record::{Head, Record, RecordedAt};
+use lockstream::infrastructure::event_log::LogLimits;
 use lockstream::infrastructure::event_log::history::{History, HistoryError};
 use lockstream::infrastructure::event_log::recovery::{self, DurabilityProof, Recovered, RecoveryError};
+use lockstream::infrastructure::event_log::storage::{Disk, Storage};
 use serde_json::Value;
 
 pub type Refusal = RecoveryError<String>;
 
 const ONE_SEGMENT: u64 = 1 << 30;
 
+/// Segments of this size, on any disk.
+pub fn limits(max_segment_bytes: u64) -> LogLimits {
+    LogLimits { max_segment_bytes, min_free_bytes: 0 }
+}
+
 /// Opens a log as a start does; the error is why it would not start.
 pub fn recover(log: &Path, proofs: &[DurabilityProof]) -> Result<Recovered, Refusal> {
-    recovery::recover(log, proofs, ONE_SEGMENT, |_, _, _| Ok(()))
+    recover_with(log, proofs, ONE_SEGMENT)
+}
+
+fn recover_with(log: &Path, proofs: &[DurabilityProof], max_segment_bytes: u64) -> Result<Recovered, Refusal> {
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    recovery::recover(&disk, log, proofs, limits(max_segment_bytes), |_, _, _| Ok(()))
 }
 
 /// Appends batches to the log in a folder, each synced; returns the head after each.
 pub fn write_with(log: &Path, max_segment_bytes: u64, batches: &[Vec<Value>]) -> Vec<Head> {
     fs::create_dir_all(log).unwrap();
-    let recovered: Result<_, Refusal> = recovery::recover(log, &[], max_segment_bytes, |_, _, _| Ok(()));
-    let Recovered { log: mut open, mut head, .. } = recovered.unwrap();
+    let Recovered { log: mut open, mut head, .. } = recover_with(log, &[], max_segment_bytes).unwrap();
     batches
         .iter()
         .map(|batch| {
-            head = Durable::append(&mut open, &records(head, batch)).unwrap().head();
+            let records = records(head, batch);
+            let event_bytes = records.iter().map(|record| record.json.as_str().len()).sum();
+            open.make_room(records.len(), event_bytes).unwrap().unwrap();
+            head = Durable::append(&mut open, &records).unwrap().head();
             head
         })
         .collect()
