@@ -32,6 +32,7 @@ mod rebuild;
 mod rules;
 mod schema;
 mod settings;
+mod simulation;
 mod state_hash;
 mod statements;
 mod tls;
