@@ -41,6 +41,8 @@ pub struct FileEventLog {
     reserved_bytes: u64,
     limits: LogLimits,
     head: Head,
+    /// What is before the batch that is being written.
+    synced: Head,
     /// Kept between batches for its allocation.
     lines: Vec<u8>,
     /// When the folder was last checked, and what came of it.
@@ -74,6 +76,7 @@ impl FileEventLog {
             reserved_bytes: segment_bytes,
             limits,
             head,
+            synced: head,
             lines: Vec::new(),
             checked: None,
         })
@@ -128,7 +131,7 @@ impl FileEventLog {
             "the log could not be {doing} after sequence {}: {error} ({}). Nothing of this batch was \
              acknowledged and the process ends. Look after the disk, then start again: recovery keeps \
              what survived, and clients may safely repeat what got no answer.",
-            self.head.sequence,
+            self.synced.sequence,
             self.segment.display(),
         ))
     }
@@ -200,7 +203,9 @@ impl EventLog for FileEventLog {
     }
 
     fn sync(&mut self) -> Result<(), LogFailure> {
-        self.file.sync().map_err(|error| self.failure("synced", &error))
+        self.file.sync().map_err(|error| self.failure("synced", &error))?;
+        self.synced = self.head;
+        Ok(())
     }
 
     /// Looks for room, writes a file into the log's folder and removes it: that finds a full disk,

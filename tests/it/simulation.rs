@@ -57,21 +57,32 @@ impl Trial {
         Self { disk: SimulatedDisk::new(seed), random, heads, promised: 0, proofs, max_segment_bytes }
     }
 
-    /// Lives and dies a few times; the error is a broken promise.
+    /// Lives and dies a few times, as the seed wants it; the error is a broken promise.
     fn run(&mut self) -> Result<(), String> {
         for _ in 0..2 + self.random.below(3) {
             let power_fails_in = (!self.random.one_in(4)).then(|| self.random.below(40));
             let operation_fails_in = self.random.one_in(2).then(|| self.random.below(30));
-            self.disk.plan(power_fails_in, operation_fails_in);
-            let ended = self.live()?;
-            if let Some(error) = ended.filter(|_| !self.disk.has_failed()) {
-                return Err(format!("nothing had failed, but {error}"));
-            }
-            // A process alone can die too; then all that it wrote is still there to be read.
-            if power_fails_in.is_some() || self.random.one_in(2) {
-                self.disk.power_cycle();
-            }
+            self.live_until(power_fails_in, operation_fails_in)?;
         }
+        self.end()
+    }
+
+    /// Lives until the power fails, if it does, in this operation.
+    fn live_until(&mut self, power_fails_in: Option<usize>, operation_fails_in: Option<usize>) -> Result<(), String> {
+        self.disk.plan(power_fails_in, operation_fails_in);
+        let ended = self.live()?;
+        if let Some(error) = ended.filter(|_| !self.disk.has_failed()) {
+            return Err(format!("nothing had failed, but {error}"));
+        }
+        // A process alone can die too; then all that it wrote is still there to be read.
+        if power_fails_in.is_some() || self.random.one_in(2) {
+            self.disk.power_cycle();
+        }
+        Ok(())
+    }
+
+    /// On a disk that is sound from now on, the log opens and has all that was promised.
+    fn end(&mut self) -> Result<(), String> {
         self.disk.power_cycle();
         self.disk.plan(None, None);
         match self.start()? {
@@ -99,7 +110,7 @@ impl Trial {
         let limits = logs::limits(self.max_segment_bytes);
         let recovered: Result<_, Refusal> =
             recovery::recover(&self.disk.storage(), Path::new(LOG), &self.proofs, limits, |_, _, _| Ok(()));
-        let Recovered { mut log, head, .. } = match recovered {
+        let Recovered { mut log, head, torn } = match recovered {
             Ok(recovered) => recovered,
             // What is wrong with the log may never be the outcome of a crash.
             Err(refusal @ (RecoveryError::Io { .. } | RecoveryError::Unreadable(_))) => {
@@ -115,6 +126,10 @@ impl Trial {
             return Err(format!("record {records} is none that was ever written there"));
         }
         self.heads.truncate(records + 1);
+        let kept = torn.map(|torn| (self.disk.storage().length_bytes(&torn.kept_at).ok(), torn.bytes));
+        if let Some((kept, cut)) = kept.filter(|(kept, cut)| *kept != Some(*cut)) {
+            return Err(format!("{cut} bytes were cut off, and of these were kept: {kept:?}"));
+        }
         match Durable::recovered(&mut log, head) {
             Ok(durable) => {
                 self.promise(durable);
@@ -208,6 +223,41 @@ fn what_was_promised_is_kept_through_every_crash() {
     });
     assert!(broken.is_none(), "{}", broken.unwrap());
     eprintln!("{seeds} seeds in {:.1} s", begin.elapsed().as_secs_f64());
+}
+
+#[test]
+fn a_crash_in_any_step_of_a_start_and_of_the_start_after_it_leaves_a_log_that_opens() {
+    let mut trials = 0;
+    for first in 8..40 {
+        for (second, third) in (0..14).flat_map(|second| (0..14).step_by(3).map(move |third| (second, third))) {
+            trials += 1;
+            let mut trial = Trial::new(trials);
+            let mut crash = || {
+                // A first segment or two; a torn one; a start that is cut off, and the one after it.
+                [Some(first), Some(second), Some(third)].iter().try_for_each(|power| trial.live_until(*power, None))?;
+                trial.end()
+            };
+            crash().unwrap_or_else(|broken| panic!("power lost at {first}, {second}, {third}: {broken}"));
+        }
+    }
+}
+
+#[test]
+fn a_failure_of_the_log_says_what_to_do() {
+    let mut said = Vec::new();
+    for operation in 0..4 {
+        let mut trial = Trial::new(7);
+        let mut log = trial.start().unwrap().unwrap();
+        trial.disk.plan(None, Some(operation));
+        // Without room nothing has failed yet.
+        said.extend(trial.append(&mut log).err());
+    }
+    assert!(said.len() == 2 && said[0].contains("written") && said[1].contains("synced"), "{said:?}");
+    for failure in said {
+        for part in ["after sequence 0: simulated (/log/0", "Nothing of this batch was", "then start again", "repeat"] {
+            assert!(failure.contains(part), "{part:?} is missing in {failure}");
+        }
+    }
 }
 
 #[test]
