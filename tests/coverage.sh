@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures which lines the tests run, the processes that they start included, and fails below the
-# bounds: domain 100 %, application 95 %, the rest 85 %. Takes a build of its own (target/llvm-cov-target).
+# Measures which lines the tests run on both databases, the processes that they start included, and
+# fails below the bounds: domain 100 %, application 95 %, the rest 85 %. Takes a build of its own (target/llvm-cov-target).
 #
 #   tests/coverage.sh          the figures
 #   tests/coverage.sh --lines  and every line that no test ran
@@ -43,7 +43,10 @@ trap 'rm -f "$report"' EXIT
 # a killed process writes nothing at its end.
 export LLVM_PROFILE_FILE_NAME='lockstream-%p%c.profraw'
 export RUSTFLAGS="${RUSTFLAGS:-} -Cllvm-args=-runtime-counter-relocation"
-cargo llvm-cov --locked --lcov --output-path "$report"
+export LOCKSTREAM_SIMULATION_SEEDS=1000
+cargo llvm-cov --locked --no-report
+LOCKSTREAM_TEST_DATABASE=postgres cargo llvm-cov --locked --no-report --test it
+cargo llvm-cov report --lcov --output-path "$report"
 
 python3 - "$report" "${1:-}" <<'PYTHON'
 import pathlib

@@ -46,7 +46,8 @@ step "tests, on SQLite"
 cargo test --locked
 
 step "integration tests, on PostgreSQL"
-LOCKSTREAM_TEST_DATABASE=postgres cargo test --locked --test it
+# What knows nothing of a database has run already.
+LOCKSTREAM_TEST_DATABASE=postgres LOCKSTREAM_SIMULATION_SEEDS=1000 cargo test --locked --test it
 
 step "the OpenAPI document, against the specification"
 tools="${CARGO_TARGET_DIR:-target}/python"

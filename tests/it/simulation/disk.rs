@@ -92,7 +92,9 @@ impl SimulatedDisk {
     pub fn power_cycle(&self) {
         let mut state = self.state();
         let State { random, files, .. } = &mut *state;
-        files.iter_mut().for_each(|file| file.crash(random));
+        for file in files {
+            file.crash(random);
+        }
         for change in std::mem::take(&mut state.pending_names) {
             if state.random.one_in(2) {
                 apply(&mut state.durable_names, change);
