@@ -142,10 +142,10 @@ pub fn recover<V>(
         Some((path, bytes)) => (path.to_owned(), bytes),
         None => (first_segment(storage.as_ref(), folder)?, 0),
     };
-    write_again(storage.as_ref(), &segment, history.last_batch_bytes())
-        .map_err(|source| io_error("the end of the log cannot be written again", &segment, source))?;
     let log = FileEventLog::resume(Arc::clone(storage), folder, segment.clone(), segment_bytes, head, limits)
         .map_err(|source| io_error("the log cannot be opened for writing", &segment, source))?;
+    write_again(storage.as_ref(), &segment, history.last_batch_bytes())
+        .map_err(|source| io_error("the end of the log cannot be written again", &segment, source))?;
     // The last segment's name too may have been in memory only.
     storage.sync_names(folder).map_err(|source| io_error("the log's folder cannot be synced", folder, source))?;
     Ok(Recovered { log, head, torn })
