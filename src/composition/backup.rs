@@ -180,8 +180,10 @@ pub async fn restore(
     let begin = Instant::now();
     let manifest = files::manifest(backup)?;
     let folder = storage.folder();
-    files::clear(&folder.log())?;
+    // Before the lock, which makes what is missing, and once more with it.
+    files::empty_files(&folder.log())?;
     let _lock = folder.lock()?;
+    files::empty_files(&folder.log())?;
     let mut report = RestoreReport::new(&manifest);
     let mark = folder.clean_stop()?;
     if mark.is_none() {

@@ -70,27 +70,30 @@ pub fn copy(
     }
 }
 
-/// What of a log's folder is in the way of a restored one: anything but the empty segment of a
-/// server that never recorded anything, which is removed.
-pub fn clear(log: &Path) -> Result<(), BackupError> {
+/// Looks whether a log's folder has room for a restored one: there is nothing in it but the empty
+/// segment of a server that never recorded anything. Says what there is of that.
+pub fn empty_files(log: &Path) -> Result<Vec<PathBuf>, BackupError> {
     let io = |doing| failed(doing, log);
     let entries = match fs::read_dir(log) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(io("the log's folder cannot be read"))?,
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
     let mut paths: Vec<_> = paths.collect::<Result<_, _>>().map_err(io("the log's folder cannot be read"))?;
     paths.sort();
     let is_empty = |path: &&PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
-    if let Some(path) = paths.iter().find(|path| !is_empty(path)) {
-        return Err(BackupError::LogThere(path.clone()));
+    match paths.iter().find(|path| !is_empty(path)) {
+        Some(path) => Err(BackupError::LogThere(path.clone())),
+        None => Ok(paths),
     }
-    paths.iter().try_for_each(|path| files::remove(path)).map_err(io("the log's folder cannot be written"))
 }
 
-/// Puts a restored log in its place, in one step.
+/// Puts a restored log in its place, in one step. The data folder has to be locked: the empty
+/// segment of a server that runs is not for us to remove.
 pub fn take_place(restored: &Path, log: &Path) -> Result<(), BackupError> {
-    clear(log)?;
+    let empty = empty_files(log)?;
+    let removed = empty.iter().try_for_each(|path| files::remove(path));
+    removed.map_err(failed("the log's folder cannot be written", log))?;
     let renamed = fs::rename(restored, log);
     let root = log.parent().expect("the log lies in a folder");
     renamed.and_then(|()| files::sync_names(root)).map_err(failed("the restored log cannot be put in its place", log))
