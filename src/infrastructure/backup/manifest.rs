@@ -191,11 +191,10 @@ mod tests {
             ("\"sequence\": 4", "\"sequence\": 5", "do not end with its sequence 5"),
             ("0707", "0807", "do not end with its sequence 4"),
             ("0707", "07", "64 lower-case hex digits"),
-            ("}\n", "", "EOF"),
+            ("\n}\n", "\n", "EOF"),
         ];
         for (from, to, words) in cases {
             fs::write(&path, text.replacen(from, to, 1)).unwrap();
-            // The first `}` that ends a line is that of a segment.
             let error = Manifest::read(folder.path()).unwrap_err();
             assert!(matches!(error, BackupError::BadManifest { .. }), "{to}: {error}");
             assert!(error.to_string().contains(words), "{to}: {error}");

@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use lockstream::domain::hash::ChainHash;
+use lockstream::infrastructure::event_log::line;
+
 use super::{back_up, backup_command, manifest, refusal, restore_command, restored, segments};
 use super::{write_doors, write_log};
 use crate::support::events::registered;
@@ -116,6 +119,25 @@ async fn a_torn_end_is_left_out_and_said_unless_something_proves_that_it_was_who
 }
 
 #[test]
+fn what_was_backed_up_before_never_passes_for_a_torn_end() {
+    let (folder, place) = (Folder::new(), tempfile::tempdir().unwrap());
+    write_log(&folder, 4);
+    back_up(&folder, place.path());
+    let before = segments(place.path()).iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
+    // Inside the only batch: by itself the log proves nothing about it.
+    let named = damage(&folder.segments()[0]);
+
+    let error = refusal(backup_command(&folder, place.path(), &[]), 3);
+
+    assert!(
+        error.contains(&named) && error.contains("the last backup proves that it went on to sequence 4"),
+        "{error}"
+    );
+    let after = segments(place.path()).iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
+    assert_eq!(after, before);
+}
+
+#[test]
 fn a_damaged_backup_is_named_and_not_restored() {
     let (source, place) = (Folder::new(), tempfile::tempdir().unwrap());
     write_log(&source, 40);
@@ -190,8 +212,8 @@ fn a_record_of_a_later_version_is_left_to_that_version() {
         (0..32).map(|n| u8::from_str_radix(&hash[2 * n..2 * n + 2], 16).unwrap()).collect()
     };
     let hash = <sha2::Sha256 as sha2::Digest>::digest([&previous[..], &body].concat());
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::write(&segment, [&whole[..second], &body, format!(",\"hash\":\"{hash}\"}}\n").as_bytes()].concat()).unwrap();
+    let ending = line::ending(ChainHash::new(hash.into()));
+    fs::write(&segment, [&whole[..second], &body, &ending].concat()).unwrap();
 
     let error = refusal(backup_command(&folder, place.path(), &[]), 3);
 
