@@ -18,7 +18,7 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// A setting or an argument is wrong; nothing was started.
     pub const USAGE: u8 = 2;
-    /// `verify` or `rebuild` found something.
+    /// `verify`, `rebuild`, `backup` or `restore` found something.
     pub const FINDINGS: u8 = 3;
 }
 
@@ -27,7 +27,7 @@ Every setting can be given as a flag or as the environment variable shown with i
 file .env in the working directory fills in what the environment leaves out.
 
 Exit codes: 0 all well; 1 could not be done, or the server had to end; 2 a setting is wrong;
-3 verify or rebuild found something.
+3 verify, rebuild, backup or restore found something wrong.
 
 Example: lockstream --data-dir ./data --addr 127.0.0.1:8000, then open http://127.0.0.1:8000/docs";
 
@@ -51,7 +51,7 @@ pub struct Cli {
     pub server: ServerSettings,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Check the log and compare the database with it.
     ///
@@ -72,6 +72,41 @@ pub enum Command {
         /// Replace also where the hashes differ: the log is right.
         #[arg(long)]
         force: bool,
+        /// Print one JSON object on standard output instead of sentences.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the log to another folder, also while the server runs.
+    ///
+    /// Copies up to what the server says is durable, or, where none runs, up to the last whole
+    /// record, and proves each line of the copy by the chain of hashes. DIR/manifest.json says what
+    /// the backup holds; it is replaced last, so a backup that is cut off leaves the one before. A
+    /// second backup to the same folder copies only what is new. The database is not backed up: it
+    /// is made from the log. Exits with 3, and leaves the backup as it was, when the log is damaged
+    /// or is not the one that was backed up there before.
+    Backup {
+        /// The folder for the backup: empty, missing, or with an earlier backup of the same log.
+        dir: PathBuf,
+        /// Make complete segments hard links to those of the log, where the file system can: no
+        /// room is needed, and no second copy is there when the disk fails.
+        #[arg(long)]
+        hard_link: bool,
+        /// Print one JSON object on standard output instead of sentences.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put the log of a backup into a data folder that has none.
+    ///
+    /// Copies it beside its place, proves all of it up to the manifest's hash, and only then puts it
+    /// there. The next start makes the database anew. Exits with 3 when the backup is damaged
+    /// (nothing is restored), or when something in the data folder or the database proves that the
+    /// log once had more (the backup is restored, and the start will be refused).
+    Restore {
+        /// The folder of the backup.
+        dir: PathBuf,
+        /// Read and prove all of the backup, and restore nothing.
+        #[arg(long)]
+        check: bool,
         /// Print one JSON object on standard output instead of sentences.
         #[arg(long)]
         json: bool,

@@ -1,6 +1,7 @@
 //! The composition root: the only place where adapters and use cases meet. Here a service is put
-//! together; [`maintenance`] has the commands that work on a data folder by themselves.
+//! together; [`maintenance`] and [`backup`] have the commands that work on a data folder by themselves.
 
+pub mod backup;
 pub mod maintenance;
 
 use std::cell::Cell;
@@ -150,7 +151,7 @@ pub async fn start(
 
     let head_sequence = opened.head.sequence;
     let projected_sequence = position.unwrap_or_default().sequence;
-    let progress = Arc::new(Progress::new(head_sequence, position.unwrap_or_default()));
+    let progress = Arc::new(Progress::new(opened.head, position.unwrap_or_default()));
     let Opened { world, touched, last_recorded_at, .. } = opened;
     let past = Past { world, durable, touched, last_recorded_at };
     let writer =

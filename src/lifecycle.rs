@@ -6,6 +6,7 @@
 //! nothing more is written anywhere.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -81,7 +82,7 @@ pub async fn run(
     };
     let Service { router, writer, projector, rebuilder, progress, folder, locks, start } = service;
     let stop_serving = CancellationToken::new();
-    take_orders(&folder, Admin { rebuilder, stop: stop_serving.clone() });
+    take_orders(&folder, Admin { rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() });
     info!(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
@@ -156,7 +157,9 @@ fn take_orders(folder: &DataFolder, admin: Admin) {
                 let _ = std::fs::remove_file(path);
             });
         }
-        Err(error) => warn!(%error, path = %path.display(), "no orders can be taken; a rebuild needs a stop"),
+        Err(error) => {
+            warn!(%error, path = %path.display(), "no orders can be taken; a rebuild or a backup needs a stop");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The `lockstream` binary: reads the settings, runs a command, ends with a documented code.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -11,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lockstream::application::rebuild::{RebuildError, RebuildProgress, RebuildReport};
 use lockstream::application::verify::Report;
 use lockstream::cli::{self, Cli, Command, exit};
+use lockstream::composition::backup::{self, CommandError};
 use lockstream::composition::{StartError, maintenance};
 use lockstream::config::StorageSettings;
 use lockstream::infrastructure::admin_socket;
@@ -19,6 +21,7 @@ use lockstream::infrastructure::event_log::recovery::ReadBytes;
 use lockstream::infrastructure::telemetry;
 use lockstream::lifecycle;
 use lockstream::web::admin::RebuildLine;
+use serde::Serialize;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,10 +50,10 @@ type Outcome = Result<u8, Box<dyn Error>>;
 
 fn run(cli: &Cli) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match cli.command {
+    match &cli.command {
         None => runtime.block_on(lifecycle::serve(&cli.storage, &cli.server))?,
         Some(Command::Health) => return Ok(health(cli.server.addr)),
-        Some(Command::Verify { json }) => {
+        &Some(Command::Verify { json }) => {
             let bar = byte_progress("verifying");
             let verifying = maintenance::verify(&cli.storage, &cli.server.limits, |read| show(&bar, read));
             let report = runtime.block_on(verifying)?;
@@ -58,7 +61,7 @@ fn run(cli: &Cli) -> Outcome {
             print_report(&report, json)?;
             return Ok(if report.sound { exit::OK } else { exit::FINDINGS });
         }
-        Some(Command::Rebuild { force, json }) => {
+        &Some(Command::Rebuild { force, json }) => {
             let bar = byte_progress("reading the log");
             let rebuilding = maintenance::rebuild(&cli.storage, &cli.server.limits, force, |read| show(&bar, read));
             let rebuilt = runtime.block_on(rebuilding);
@@ -76,8 +79,43 @@ fn run(cli: &Cli) -> Outcome {
                 }
             }
         }
+        Some(Command::Backup { dir, hard_link, json }) => {
+            let bar = byte_progress("backing up");
+            let outcome = backup::backup(&cli.storage, dir, *hard_link, |read| show(&bar, read));
+            bar.finish_and_clear();
+            return conclude(outcome, |_| exit::OK, *json);
+        }
+        Some(Command::Restore { dir, check, json }) => {
+            let bar = byte_progress(if *check { "checking" } else { "restoring" });
+            let on_read = |read| show(&bar, read);
+            let outcome = if *check {
+                backup::check(dir, on_read)
+            } else {
+                runtime.block_on(backup::restore(&cli.storage, &cli.server.limits, dir, on_read))
+            };
+            bar.finish_and_clear();
+            return conclude(outcome, |done| if done.findings.is_empty() { exit::OK } else { exit::FINDINGS }, *json);
+        }
     }
     Ok(exit::OK)
+}
+
+/// Says what a backup or a restore did, or why it did nothing.
+fn conclude<R: Serialize + Display>(outcome: Result<R, CommandError>, code: impl Fn(&R) -> u8, json: bool) -> Outcome {
+    let report = match outcome {
+        Err(error) if error.is_finding() => {
+            eprintln!("error: {error}");
+            return Ok(exit::FINDINGS);
+        }
+        outcome => outcome?,
+    };
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    Ok(code(&report))
 }
 
 /// Has the server that holds the data folder rebuild; the inner error says what differs.

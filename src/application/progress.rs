@@ -15,7 +15,7 @@ use crate::domain::record::Head;
 /// Shared by everything that runs.
 #[derive(Debug)]
 pub struct Progress {
-    durable: watch::Sender<Sequence>,
+    durable: watch::Sender<Head>,
     projected: watch::Sender<Projected>,
     log_failed: watch::Sender<bool>,
     projection_error: Mutex<Option<String>>,
@@ -34,7 +34,7 @@ struct Projected {
 
 impl Progress {
     #[must_use]
-    pub fn new(durable: Sequence, projected: Head) -> Self {
+    pub fn new(durable: Head, projected: Head) -> Self {
         let projected = Projected { head: projected, attempt: projected };
         Self {
             durable: watch::Sender::new(durable),
@@ -48,10 +48,15 @@ impl Progress {
 
     /// The last sequence that survives a crash.
     pub fn durable(&self) -> Sequence {
+        self.durable_head().sequence
+    }
+
+    /// The same with its hash.
+    pub fn durable_head(&self) -> Head {
         *self.durable.borrow()
     }
 
-    pub fn publish_durable(&self, head: Sequence) {
+    pub fn publish_durable(&self, head: Head) {
         self.durable.send_replace(head);
     }
 
@@ -91,7 +96,7 @@ impl Progress {
         let projected = self.projected();
         let mut durable = self.durable.subscribe();
         // The sender lives in `self`, so the wait ends only with its condition.
-        let _ = durable.wait_for(|head| *head > projected).await;
+        let _ = durable.wait_for(|head| head.sequence > projected).await;
     }
 
     /// Waits until everything up to `due` is projected. False when the deadline passes before.

@@ -232,7 +232,7 @@ impl Writer {
                 }
             };
             self.last_recorded_at = Some(recorded_at);
-            self.progress.publish_durable(self.durable.head().sequence);
+            self.progress.publish_durable(self.durable.head());
         }
         for (event_id, reply, verdict) in judged {
             let durable = self.durable;

@@ -3,9 +3,11 @@
 //! Both are SHA-256 digests, written as 64 lower-case hex digits; two types, so that one is never
 //! taken for the other.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! hash_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -47,6 +49,13 @@ macro_rules! hash_type {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(deserializer)?;
+                Self::parse(&text).ok_or_else(|| D::Error::custom("a hash has 64 lower-case hex digits"))
             }
         }
     };
@@ -106,5 +115,15 @@ mod tests {
         assert_eq!(ChainHash::parse(&text.to_uppercase()), None);
         assert_eq!(ChainHash::parse(&text[..62]), None);
         assert_eq!(ChainHash::parse(&text.replace("0a", "0g")), None);
+    }
+
+    #[test]
+    fn in_json_a_hash_is_its_digits() {
+        let hash = StateHash::new([10; 32]);
+        let json = serde_json::to_string(&hash).unwrap();
+        assert_eq!(json, format!("\"{}\"", "0a".repeat(32)));
+        assert_eq!(serde_json::from_str::<StateHash>(&json).unwrap(), hash);
+        let error = serde_json::from_str::<StateHash>(&json.to_uppercase()).unwrap_err().to_string();
+        assert!(error.contains("64 lower-case hex digits"), "{error}");
     }
 }

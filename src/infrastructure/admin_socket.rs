@@ -9,9 +9,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 
+/// How long a question waits for its answer, which needs no work.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How many bytes of a path an address of a socket holds for sure.
 const MAX_PATH_BYTES: usize = 100;
 
@@ -26,12 +29,24 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Sends an order and hands on each line of the answer's body.
-///
+/// Sends an order and hands on each line of the answer's body, for as long as it takes.
+pub fn order(path: &Path, target: &str, on_line: impl FnMut(&str)) -> io::Result<()> {
+    let stream = with_short(path, |path| UnixStream::connect(path))?;
+    exchange(stream, "POST", target, on_line)
+}
+
+/// Asks something that is answered at once.
+pub fn ask(path: &Path, target: &str) -> io::Result<String> {
+    let stream = with_short(path, |path| UnixStream::connect(path))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    let mut answer = String::new();
+    exchange(stream, "GET", target, |line| answer.push_str(line))?;
+    Ok(answer)
+}
+
 /// As little of HTTP as that takes: version 1.0, whose answers end with the connection.
-pub fn order(path: &Path, target: &str, mut on_line: impl FnMut(&str)) -> io::Result<()> {
-    let mut stream = with_short(path, |path| UnixStream::connect(path))?;
-    write!(stream, "POST {target} HTTP/1.0\r\nhost: admin\r\ncontent-length: 0\r\n\r\n")?;
+fn exchange(mut stream: UnixStream, method: &str, target: &str, mut on_line: impl FnMut(&str)) -> io::Result<()> {
+    write!(stream, "{method} {target} HTTP/1.0\r\nhost: admin\r\ncontent-length: 0\r\n\r\n")?;
     let mut lines = BufReader::new(stream).lines();
     let status = lines.next().transpose()?.unwrap_or_default();
     if !status.contains(" 200 ") {

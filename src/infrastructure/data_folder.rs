@@ -65,6 +65,12 @@ impl DataFolder {
         self.root.join("projection.db")
     }
 
+    /// Where a log stands that is being restored, until it is whole.
+    #[must_use]
+    pub fn restoring(&self) -> PathBuf {
+        self.root.join("log.restoring")
+    }
+
     /// Where the server of this folder takes orders from whoever runs it.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
@@ -123,6 +129,13 @@ impl DataFolder {
         let text = serde_json::to_string(&mark).expect("numbers and text have a JSON form");
         replace(&path, text.as_bytes())
             .map_err(|source| failed("the mark of a clean stop cannot be written", &path, source))
+    }
+
+    /// Takes the mark away, where what it says turned out not to be so.
+    pub fn remove_clean_stop(&self) -> Result<(), DataFolderError> {
+        let path = self.root.join(CLEAN_STOP_FILE);
+        let removed = fs::remove_file(&path).and_then(|()| sync_folder(&self.root));
+        removed.map_err(|source| failed("the mark of a clean stop cannot be removed", &path, source))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use http_body_util::channel::Channel;
 use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,10 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::application::progress::Progress;
 use crate::application::rebuild::{RebuildError, RebuildProgress, RebuildReport, Rebuilder};
+use crate::domain::hash::ChainHash;
+use crate::domain::record::Head;
 
 /// How often a client hears how far a rebuild is.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
@@ -28,6 +31,7 @@ const LAST_LINE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Admin {
     pub rebuilder: Arc<Rebuilder>,
+    pub progress: Arc<Progress>,
     /// Ends what is under way.
     pub stop: CancellationToken,
 }
@@ -45,6 +49,14 @@ pub enum RebuildLine {
     },
 }
 
+/// The answer to `GET /head`: up to where the log survives a crash. Everything that was acknowledged
+/// before the question is in it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DurableHead {
+    pub sequence: u64,
+    pub chain_hash: ChainHash,
+}
+
 #[derive(Debug, Deserialize)]
 struct RebuildQuery {
     #[serde(default)]
@@ -53,7 +65,12 @@ struct RebuildQuery {
 
 /// The orders.
 pub fn router(admin: Admin) -> Router {
-    Router::new().route("/rebuild", post(rebuild)).with_state(admin)
+    Router::new().route("/rebuild", post(rebuild)).route("/head", get(head)).with_state(admin)
+}
+
+async fn head(State(admin): State<Admin>) -> Json<DurableHead> {
+    let Head { sequence, chain_hash } = admin.progress.durable_head();
+    Json(DurableHead { sequence: sequence.get(), chain_hash })
 }
 
 /// Rebuilds the projection. Goes on when the client goes away; the process's log lines tell the

@@ -5,6 +5,7 @@
 mod support;
 
 mod backend;
+mod backup;
 mod cluster;
 mod commands;
 mod concurrency;

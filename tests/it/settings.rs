@@ -149,12 +149,16 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         let Some(name) = argument.get_env() else { continue };
         assert!(general.stdout.contains(name.to_str().unwrap()), "{name:?} stands in --help");
     }
-    for part in ["verify", "rebuild", "health", "Exit codes: 0", "3 verify or rebuild found something", ".env"] {
+    for part in
+        ["verify", "rebuild", "health", "Exit codes: 0", "3 verify, rebuild, backup or restore found something", ".env"]
+    {
         assert!(general.stdout.contains(part), "{part:?} stands in --help");
     }
     for (command, parts) in [
         ("verify", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "RUST_LOG", "--json", "Exits with 3"][..]),
         ("rebuild", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "RUST_LOG", "--json", "also while the server runs"]),
+        ("backup", &["LOCKSTREAM_DATA_DIR", "--hard-link", "--json", "also while the server runs", "Exits with 3"]),
+        ("restore", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "--check", "--json", "Exits with 3"]),
         ("health", &["LOCKSTREAM_ADDR", "Exits with 0"]),
     ] {
         let help = with(&folder, &[], &[command, "--help"]);

@@ -123,6 +123,15 @@ impl History {
         })
     }
 
+    /// Starts after a head that is known already and ends a segment.
+    pub fn open_after(folder: &Path, head: Head) -> Result<Self, HistoryError> {
+        let mut history = Self::open(folder)?;
+        let later: Vec<_> = history.upcoming.filter(|segment| segment.first > head.sequence).collect();
+        history.upcoming = later.into_iter();
+        history.head = head;
+        Ok(history)
+    }
+
     /// The end of what was read so far.
     #[must_use]
     pub const fn head(&self) -> Head {

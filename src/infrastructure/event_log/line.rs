@@ -90,6 +90,11 @@ pub fn encode(record: &Record, previous: ChainHash, out: &mut Vec<u8>) -> Head {
     Head { sequence: record.sequence, chain_hash }
 }
 
+/// How the line of a record with this hash ends, its end of line included.
+pub fn ending(chain_hash: ChainHash) -> Vec<u8> {
+    [SEAL_START, &hex(chain_hash.as_bytes()), SEAL_END, b"\n"].concat()
+}
+
 /// Reads a line without its end of line, as the one that follows `head`.
 pub fn decode(line: &[u8], head: Head) -> Result<(Record, Head), LineError> {
     let (header, rest) = parse_header(line).ok_or(LineError::NotARecord)?;

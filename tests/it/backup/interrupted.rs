@@ -1,0 +1,141 @@
+//! Backups and restores that are killed at a moment that nobody chose: what was there before
+//! counts, and the next attempt finishes.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::{back_up, backup_command, manifest, report, restore_command, restored, verified, write_doors, write_log};
+use crate::support::events::registered;
+use crate::support::server::{Server, lockstream, run};
+use crate::support::{Folder, logs};
+
+const ROUNDS: usize = 12;
+
+/// A part of a time that nobody chose.
+fn some_part_of(time: Duration) -> Duration {
+    let [byte, ..] = RandomState::new().hash_one(()).to_le_bytes();
+    time * u32::from(byte) / 255
+}
+
+/// Kills a command at some moment; says whether it had ended by then.
+async fn kill_at(mut command: Command, moment: Duration) -> bool {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    sleep(moment).await;
+    let ended = child.try_wait().unwrap().is_some();
+    let _ = child.kill();
+    child.wait().unwrap();
+    ended
+}
+
+#[tokio::test]
+async fn a_backup_killed_at_any_moment_leaves_the_one_before_and_the_next_one_finishes() {
+    let (folder, place) = (Folder::new(), Folder::new());
+    let backup = place.path().join("backup");
+    write_log(&folder, 100);
+    back_up(&folder, &backup);
+    let (mut doors, mut cut_off) = (100, 0);
+    for round in 0..ROUNDS {
+        let flags = if round % 3 == 0 { &["--hard-link"][..] } else { &[] };
+        let before = manifest(&backup);
+        let old = before["sequence"].as_u64().unwrap();
+        write_doors(&folder, doors..doors + 60);
+        doors += 60;
+        // How long one takes now, in a folder of its own.
+        let begin = Instant::now();
+        report(backup_command(&folder, &place.path().join(format!("whole-{round}")), &[]));
+        let moment = some_part_of(begin.elapsed());
+
+        let ended = kill_at(backup_command(&folder, &backup, flags), moment).await;
+
+        let case = format!("round {round}, killed after {moment:?}, ended: {ended}");
+        let after = manifest(&backup);
+        let head = after["sequence"].as_u64().unwrap();
+        assert!(after == before || head == doors as u64, "{case}: the one or the other");
+        cut_off += usize::from(head == old);
+        let (twin, restored) = restored(&backup);
+        assert_eq!(restored["head_sequence"], head, "{case}");
+        assert_eq!(verified(&twin)["sound"], true, "{case}");
+        assert!(folder.log_bytes().starts_with(&twin.log_bytes()), "{case}");
+    }
+    assert!(cut_off > 0, "some were killed before their end");
+    assert_eq!(back_up(&folder, &backup)["head_sequence"], doors);
+    assert_eq!(restored(&backup).0.log_bytes(), folder.log_bytes());
+    assert!(!backup.join("incoming").exists());
+}
+
+#[test]
+fn what_a_cut_off_backup_left_does_not_count() {
+    let (folder, place) = (Folder::new(), tempfile::tempdir().unwrap());
+    write_log(&folder, 25);
+    back_up(&folder, place.path());
+    let (before, old) = (fs::read(place.path().join("manifest.json")).unwrap(), folder.log_bytes());
+    write_doors(&folder, 25..60);
+    back_up(&folder, place.path());
+    let listed = manifest(place.path());
+
+    // All segments are in place, one of them longer than before, and the manifest is the old one.
+    fs::write(place.path().join("manifest.json"), &before).unwrap();
+
+    report(restore_command(&folder, place.path(), &["--check"]));
+    assert_eq!(restored(place.path()).0.log_bytes(), old);
+    back_up(&folder, place.path());
+    assert_eq!(manifest(place.path())["segments"], listed["segments"]);
+}
+
+#[tokio::test]
+async fn a_first_backup_killed_at_any_moment_is_none_and_the_next_one_finishes() {
+    let (folder, place) = (Folder::new(), Folder::new());
+    write_log(&folder, 600);
+    let begin = Instant::now();
+    back_up(&folder, &place.path().join("whole"));
+    let whole = begin.elapsed();
+    for round in 0..8 {
+        let backup = place.path().join(round.to_string());
+        kill_at(backup_command(&folder, &backup, &[]), some_part_of(whole)).await;
+        let ended = run(restore_command(&folder, &backup, &["--check"]));
+        let is_there = backup.join("manifest.json").exists();
+        assert_eq!(ended.code, Some(i32::from(!is_there)), "round {round}: {ended:?}");
+        assert_eq!(back_up(&folder, &backup)["head_sequence"], 600, "round {round}");
+        assert_eq!(restored(&backup).0.log_bytes(), folder.log_bytes(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_killed_at_any_moment_leaves_no_log_without_its_end() {
+    let (source, place) = (Folder::new(), tempfile::tempdir().unwrap());
+    write_log(&source, 600);
+    back_up(&source, place.path());
+    let begin = Instant::now();
+    restored(place.path());
+    let whole = begin.elapsed();
+    let mut refused = 0;
+    for round in 0..ROUNDS {
+        let folder = Folder::new();
+        let moment = some_part_of(whole);
+        kill_at(restore_command(&folder, place.path(), &[]), moment).await;
+
+        let case = format!("round {round}, killed after {moment:?} of {whole:?}");
+        let log = folder.log_bytes();
+        assert!(log.is_empty() || log == source.log_bytes(), "{case}: all of it or nothing");
+        if log.is_empty() && folder.path().join("clean-stop.json").exists() {
+            // Somebody starts the server all the same.
+            let said = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start");
+            assert!(said.last().unwrap().contains("went on to sequence 600"), "{case}: {said:?}");
+            refused += 1;
+        } else if log.is_empty() {
+            assert!(!folder.path().join("log.restoring").exists(), "{case}: the mark comes before all else");
+        }
+        if log.is_empty() {
+            assert_eq!(report(restore_command(&folder, place.path(), &[]))["head_sequence"], 600, "{case}");
+        }
+        assert_eq!(logs::read(&folder.log()).0, 600, "{case}");
+        assert!(!folder.path().join("log.restoring").exists(), "{case}");
+    }
+    assert!(refused > 0, "some were killed in between");
+    let (folder, _) = restored(place.path());
+    Server::start(&folder).await.accept(&[registered("later", "1")]).await;
+}
