@@ -18,6 +18,7 @@ mod faults;
 mod folder;
 mod golden;
 mod hostile;
+mod interposed;
 mod layers;
 mod lifecycle;
 mod limits;
