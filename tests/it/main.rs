@@ -16,6 +16,7 @@ mod documents;
 mod equality;
 mod faults;
 mod folder;
+mod fuzz;
 mod golden;
 mod hostile;
 mod interposed;
