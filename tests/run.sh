@@ -17,6 +17,8 @@ install_missing() {
     have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
     # The tests start their own server and need only its programs; Debian keeps them out of PATH.
     have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+    # Makes single calls into the C library fail while the binary runs.
+    have fiu-run || missing+=(fiu-utils)
     ((${#missing[@]} > 0)) || return 0
     local as_root=()
     if ((EUID != 0)); then as_root=(sudo); fi

@@ -64,6 +64,7 @@ fn a_postgres_url_that_cannot_be_right_is_refused_and_its_password_not_repeated(
     let urls = [
         ("postgres://lock:s3cret@db/lock?sslmode=perhaps", "sslmode is one of disable, allow"),
         ("postgres://lock:s3cret@db/lock?channel_binding=require", "the parameter \"channel_binding\" is not known"),
+        ("postgres://lock:what?s3cret@db/lock", "a `?` in a password has to be written %3F"),
         ("postgresql://lock:s3cret@db:fifty/lock", "is no URL of PostgreSQL"),
     ];
     for (url, words) in urls {

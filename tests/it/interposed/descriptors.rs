@@ -1,0 +1,34 @@
+//! No file descriptor is left, by a limit that the system lowers while the service runs.
+
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+
+use crate::support::events::registered;
+use crate::support::server::Server;
+use crate::support::wire::Wire;
+use crate::support::{Folder, eventually};
+
+/// Limits how many descriptors the process may have; those that it has, it keeps. Returns the
+/// limit that there was.
+fn limit(server: &Server, descriptors: Rlimit) -> Rlimit {
+    prlimit(Some(server.pid()), Resource::Nofile, descriptors).unwrap()
+}
+
+#[tokio::test]
+async fn without_descriptors_the_present_clients_are_served_and_the_next_ones_wait() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let mut present = Wire::connect(&server).await;
+    assert_eq!(present.post(&registered("L", "A1")).await.status, 202);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = limit(&server, Rlimit { current: Some(3), maximum });
+
+    let mut next = Wire::connect(&server).await;
+    next.send("GET /livez HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    eventually("it is told", || async { !server.lines_saying("no connection could be accepted").is_empty() }).await;
+    assert_eq!(present.post(&registered("L", "A2")).await.status, 202, "the log is open already");
+
+    limit(&server, before);
+    assert_eq!(next.reply().await.unwrap().status, 200, "it was only kept waiting");
+    assert_eq!(next.get("/lockers/L").await.json()["compartments"], 2);
+    assert!(server.stop().success());
+}
