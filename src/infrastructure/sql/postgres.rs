@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::application::ports::{Projection, StoreError, Successor};
+use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::{NoAnswer, Role};
@@ -265,7 +265,7 @@ impl Successor for PostgresSuccessor {
         self.store.as_ref()
     }
 
-    async fn take_over(self: Box<Self>) -> Result<(), StoreError> {
+    async fn take_over(self: Box<Self>) -> Result<Removal, StoreError> {
         let replacing = failed("cannot be replaced");
         let mut line = self.store.writer.take().await?;
         let renamed = async {
@@ -276,29 +276,32 @@ impl Successor for PostgresSuccessor {
             line.run("COMMIT").await
         };
         renamed.await.map_err(replacing)?;
-        let dropped = async {
-            line.run(DROP_LIMIT).await?;
-            line.run("DROP SCHEMA lockstream_old CASCADE").await
-        };
-        match dropped.await {
-            Ok(()) => line.put_back(),
-            Err(error) => warn!(%error, "the replaced tables (schema {OLD}) stay until the next rebuild"),
-        }
-        self.store.close().await;
-        Ok(())
+        line.put_back();
+        Ok(Box::pin(async move {
+            if let Err(error) = drop_on(&self.store, "DROP SCHEMA lockstream_old CASCADE").await {
+                warn!(%error, "the replaced tables (schema {OLD}) stay until the next rebuild");
+            }
+            self.store.close().await;
+        }))
     }
 
     async fn abandon(self: Box<Self>) -> Result<(), StoreError> {
-        let mut line = self.store.writer.take().await?;
-        let dropped = async {
-            line.run(DROP_LIMIT).await?;
-            line.run("DROP SCHEMA lockstream_next CASCADE").await
-        };
-        dropped.await.map_err(failed("could not be removed"))?;
-        line.put_back();
+        drop_on(&self.store, "DROP SCHEMA lockstream_next CASCADE").await?;
         self.store.close().await;
         Ok(())
     }
+}
+
+/// Drops a schema over the line of whoever writes.
+async fn drop_on(store: &SqlStore<Postgres>, statement: &'static str) -> Result<(), StoreError> {
+    let mut line = store.writer.take().await?;
+    let dropped = async {
+        line.run(DROP_LIMIT).await?;
+        line.run(statement).await
+    };
+    dropped.await.map_err(failed("could not be removed"))?;
+    line.put_back();
+    Ok(())
 }
 
 /// What the projection of a database holds, read beside whoever writes it.

@@ -181,7 +181,8 @@ impl<D: Dialect> Projection for SqlStore<D> {
     async fn reset(self: Arc<Self>, rows: &Rows, head: Head) -> Result<(), StoreError> {
         let successor = D::successor(&self).await?;
         successor.projection().advance(rows, Head::default(), head).await?;
-        successor.take_over().await
+        successor.take_over().await?.await;
+        Ok(())
     }
 
     async fn contents(&self) -> Result<(Head, Rows), StoreError> {
