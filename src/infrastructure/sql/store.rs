@@ -168,10 +168,8 @@ impl<D: Dialect> Projection for SqlStore<D> {
     }
 
     async fn checkpoint(&self) -> Result<Head, StoreError> {
-        let mut line = self.checks.take().await?;
-        let head = stored_checkpoint(&mut line).await.map_err(failed(READING))?;
-        line.put_back();
-        Ok(head)
+        let rows = self.checks.fetch(SELECT_CHECKPOINT, None).await?;
+        rows.first().map_or_else(|| Ok(Head::default()), read_checkpoint).map_err(failed(READING))
     }
 
     async fn advance(&self, rows: &Rows, from: Head, to: Head) -> Result<Standing, StoreError> {
