@@ -324,12 +324,16 @@ fn open_log(
 /// What to do about a database that cannot be used, unless the error says so itself.
 fn database_remedy(url: &DatabaseUrl, source: &StoreError) -> String {
     let path = match url {
-        _ if ["`lockstream rebuild`", "another lockstream"].iter().any(|said| source.to_string().contains(said)) => {
+        _ if ["`lockstream rebuild`", "another lockstream", "cannot be used"]
+            .iter()
+            .any(|said| source.to_string().contains(said)) =>
+        {
             return String::new();
         }
-        DatabaseUrl::Postgres(_) => {
+        DatabaseUrl::Postgres(_) if source.may_pass() => {
             return "Is the server running, and is DATABASE_URL right?".to_owned();
         }
+        DatabaseUrl::Postgres(_) => return "Is DATABASE_URL right?".to_owned(),
         DatabaseUrl::Sqlite(path) => path,
     };
     match path.parent() {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -133,12 +134,16 @@ pub trait Successor: Send + Sync {
     fn projection(&self) -> &dyn Projection;
 
     /// Takes the place of the first in one step. Whoever reads meanwhile sees the one or the other,
-    /// and waits at most a moment.
-    async fn take_over(self: Box<Self>) -> Result<(), StoreError>;
+    /// and waits at most a moment. What was replaced is still to be removed.
+    async fn take_over(self: Box<Self>) -> Result<Removal, StoreError>;
 
     /// Removes what there is of it. What is left by a failure, the next one removes.
     async fn abandon(self: Box<Self>) -> Result<(), StoreError>;
 }
+
+/// Removes what was replaced. May take a while where somebody still reads it; what is left by a
+/// failure, the next successor removes.
+pub type Removal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a query found, and the moment it saw.
 #[derive(Debug, Clone)]

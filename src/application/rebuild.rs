@@ -160,7 +160,7 @@ impl Rebuilder {
         let fold = Fold::new((self.open_history)()?);
         let successor = Arc::clone(&self.live).successor().await?;
         let mut next = Next { fold, written: Head::default(), on_progress };
-        let (_still, report) = match self.compare(successor.projection(), &mut next, force).await {
+        let (still, report) = match self.compare(successor.projection(), &mut next, force).await {
             Ok(compared) => compared,
             Err(error) => {
                 if let Err(left) = successor.abandon().await {
@@ -169,10 +169,16 @@ impl Rebuilder {
                 return Err(error);
             }
         };
-        if let Err(error) = successor.take_over().await {
-            self.progress.doubt_projection();
-            return Err(error.into());
-        }
+        let removal = match successor.take_over().await {
+            Ok(removal) => removal,
+            Err(error) => {
+                self.progress.doubt_projection();
+                return Err(error.into());
+            }
+        };
+        // Whoever still reads the replaced one may hold up its removal, and nothing else.
+        drop(still);
+        removal.await;
         Ok(report.after(begin))
     }
 

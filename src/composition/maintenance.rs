@@ -47,7 +47,7 @@ pub async fn rebuild(
             return Err(error);
         }
     };
-    successor.take_over().await.map_err(database)?;
+    successor.take_over().await.map_err(database)?.await;
     live.close().await;
     Ok(report.after(begin))
 }

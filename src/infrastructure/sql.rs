@@ -15,6 +15,7 @@ pub mod statements;
 pub mod store;
 pub mod url;
 
+use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +126,15 @@ pub async fn contents_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<
 }
 
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| if may_pass(&source) { StoreError::passing(doing, source) } else { StoreError::new(doing, source) }
+    move |source| {
+        let passing = may_pass(&source);
+        let source: Box<dyn Error + Send + Sync> = match source {
+            // The driver adds a line of the server's own source, which looks like one of the statement.
+            sqlx::Error::Database(error) => error.message().into(),
+            source => source.into(),
+        };
+        if passing { StoreError::passing(doing, source) } else { StoreError::new(doing, source) }
+    }
 }
 
 /// Whether the same attempt may work some time later, with nothing changed by anybody.
@@ -134,13 +143,21 @@ fn may_pass(error: &sqlx::Error) -> bool {
         // A load balancer that has nobody to hand a connection to closes it without a word, and the
         // driver takes that for a strange answer.
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-        // PostgreSQL's classes 08 (connection), 53 (resources) and 57P (the server starts or
-        // stops), and 25006 (read-only, as a standby is until it is promoted); see its manual,
-        // appendix A.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57P", "25006"].iter().any(|class| code.starts_with(class)))
-        }
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code_may_pass(&code)),
         _ => false,
+    }
+}
+
+fn code_may_pass(code: &str) -> bool {
+    /// PostgreSQL's classes 08 (connection), 40 (a transaction that lost to another), 53 (resources)
+    /// and 57P (the server starts or stops), and 25006 (read-only, as a standby is until it is
+    /// promoted), 55P03 and 57014 (what was waited for took too long); its manual, appendix A.
+    const PASSING: [&str; 7] = ["08", "40", "53", "57P", "25006", "55P03", "57014"];
+    /// SQLite's `SQLITE_BUSY`, `SQLITE_LOCKED` and `SQLITE_FULL`; the low byte of its codes.
+    const PASSING_ON_SQLITE: [i32; 3] = [5, 6, 13];
+    match code.parse::<i32>() {
+        Ok(number) if code.len() < 5 => PASSING_ON_SQLITE.contains(&(number & 0xff)),
+        _ => PASSING.iter().any(|class| code.starts_with(class)),
     }
 }
 

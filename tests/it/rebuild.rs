@@ -5,6 +5,7 @@ mod beside;
 mod differing;
 mod interrupted;
 mod orders;
+mod readers;
 
 use std::cell::Cell;
 use std::fs;

@@ -1,6 +1,7 @@
 //! The tables and who may write them: migrations, versions, claims, and how much a transaction costs.
 
 mod claims;
+mod strangers;
 
 use futures_util::future::join_all;
 
@@ -52,20 +53,6 @@ fn rebuilt(folder: &Folder) -> Option<i32> {
     let mut command = lockstream(folder);
     command.arg("rebuild");
     run(command).code
-}
-
-#[tokio::test]
-async fn a_database_that_cannot_hold_every_identifier_is_refused() {
-    let folder = Folder::on_sqlite();
-    let database = Cluster::shared().create_database_with("TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'");
-    let mut command = lockstream(&folder);
-    command.env("DATABASE_URL", database.url());
-    let refused = run(command);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(
-        refused.stderr.contains("cannot be used: its encoding is SQL_ASCII; make one with ENCODING"),
-        "{refused:?}"
-    );
 }
 
 #[tokio::test]

@@ -66,6 +66,11 @@ fn a_postgres_url_that_cannot_be_right_is_refused_and_its_password_not_repeated(
         ("postgres://lock:s3cret@db/lock?channel_binding=require", "the parameter \"channel_binding\" is not known"),
         ("postgres://lock:what?s3cret@db/lock", "a `?` in a password has to be written %3F"),
         ("postgresql://lock:s3cret@db:fifty/lock", "is no URL of PostgreSQL"),
+        // Where a password ends that was not encoded, something else seems to begin.
+        ("postgres://lock:12?s3cret@db/lock", "`?` is written %3F"),
+        ("postgres://lock:12?s3cret=12@db/lock?sslmode=require", "`?` is written %3F"),
+        ("postgres://lock:12#s3cret@db/lock", "`#` %23"),
+        ("postgres://lock:12/s3cret@db/lock", "`/` %2F"),
     ];
     for (url, words) in urls {
         for command in [&[][..], &["verify"], &["rebuild"]] {

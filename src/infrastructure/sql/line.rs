@@ -7,6 +7,7 @@
 //! failed, was too slow or whose user gave up in the middle is closed, and the next user gets a new
 //! one. That is what heals a database that was restarted, moved or cut off.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use crate::application::ports::StoreError;
-use crate::infrastructure::sql::Dialect;
+use crate::infrastructure::sql::{Dialect, failed};
 
 /// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +56,30 @@ impl<D: Dialect> Line<D> {
     /// Takes the connection, or opens one.
     pub async fn take(&self) -> Result<InUse<'_, D>, StoreError> {
         let mut slot = self.connection.lock().await;
-        let connection = match slot.take() {
+        let kept = slot.take();
+        let was_kept = kept.is_some();
+        let connection = match kept {
             Some(connection) => connection,
             None => timeout(self.limits.open, D::connect(&self.place, self.role, self.limits.statement))
                 .await
                 .map_err(|_| StoreError::passing("could not be reached", NoAnswer(self.limits.open)))??,
         };
-        Ok(InUse { slot, connection, limit: self.limits.statement })
+        Ok(InUse { slot, connection, was_kept, limit: self.limits.statement })
+    }
+
+    /// Fetches all rows of one statement that only reads. A connection that ended while nobody used
+    /// it, because the server was restarted or somebody tidied up, is no reason to have no answer.
+    pub async fn fetch(&self, statement: &'static str, keys: Option<String>) -> Result<Vec<D::Row>, StoreError> {
+        let mut line = self.take().await?;
+        let mut fetched = line.fetch(statement, keys.clone()).await;
+        if fetched.as_ref().is_err_and(|error| line.was_kept && has_ended(error)) {
+            drop(line);
+            line = self.take().await?;
+            fetched = line.fetch(statement, keys).await;
+        }
+        let rows = fetched.map_err(failed("could not be read"))?;
+        line.put_back();
+        Ok(rows)
     }
 
     /// Closes the connection in order and keeps the line closed while the answer lives.
@@ -79,6 +97,7 @@ impl<D: Dialect> Line<D> {
 pub struct InUse<'l, D: Dialect> {
     slot: MutexGuard<'l, Option<D::Connection>>,
     connection: D::Connection,
+    was_kept: bool,
     limit: Duration,
 }
 
@@ -102,6 +121,17 @@ impl<D: Dialect> InUse<'_, D> {
     pub fn put_back(self) {
         let Self { mut slot, connection, .. } = self;
         *slot = Some(connection);
+    }
+}
+
+/// Whether the other side had hung up, and not only kept silent.
+fn has_ended(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != ErrorKind::TimedOut,
+        sqlx::Error::Protocol(_) => true,
+        // What PostgreSQL says to a session that it ends.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::application::ports::{Projection, StoreError, Successor};
+use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::{NoAnswer, Role};
@@ -40,8 +40,16 @@ const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// How long dropping the replaced tables waits for somebody who still reads them.
 const DROP_LIMIT: &str = "SET lock_timeout = '2s'";
 
+/// A role or a server may want idle sessions to end; this one holds the claim. Not every version
+/// knows these settings, and an unknown one is an error where it is asked for by name.
+const STAY: &str = "
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')";
+
 /// What a server answers whose `pg_hba.conf` has no place for a connection of this kind.
 const REFUSED: &str = "28000";
+
+/// What it answers when a role may not do something.
+const FORBIDDEN: &str = "42501";
 
 const OPENING: &str = "could not be opened";
 
@@ -61,10 +69,16 @@ impl PostgresPlace {
         Self { options: options.clone(), schema: LIVE, instance: format!("lockstream {}", Uuid::now_v7()).into() }
     }
 
-    async fn connect(&self, settings: &[(&str, &str)]) -> Result<PgConnection, sqlx::Error> {
+    /// The server gives up when the client does, and earlier on the locks of others: so it has said
+    /// what is the matter before patience ends.
+    async fn connect(&self, limit: Duration, settings: &[(&str, &str)]) -> Result<PgConnection, sqlx::Error> {
+        let (limit_ms, lock_ms) = (limit.as_millis().to_string(), (limit / 2).as_millis().max(1).to_string());
         let options = self.options.clone().application_name(&self.instance);
         let options = options.options([
             ("search_path", self.schema),
+            ("statement_timeout", &limit_ms),
+            ("lock_timeout", &lock_ms),
+            ("idle_in_transaction_session_timeout", &limit_ms),
             // Notices tell what is not there to be dropped, and the like.
             ("client_min_messages", "warning"),
             // A session whose client is gone ends soon, and its locks with it.
@@ -79,12 +93,14 @@ impl PostgresPlace {
             PgSslMode::Prefer => (PgSslMode::Prefer, Some(PgSslMode::Disable)),
             mode => (mode, None),
         };
-        match (options.clone().ssl_mode(first).connect().await, second) {
+        let mut connection = match (options.clone().ssl_mode(first).connect().await, second) {
             (Err(sqlx::Error::Database(error)), Some(second)) if error.code().as_deref() == Some(REFUSED) => {
                 options.ssl_mode(second).connect().await
             }
             (connected, _) => connected,
-        }
+        }?;
+        connection.execute(STAY).await?;
+        Ok(connection)
     }
 }
 
@@ -112,18 +128,8 @@ impl Dialect for Postgres {
     type Place = PostgresPlace;
 
     async fn connect(place: &PostgresPlace, role: Role, limit: Duration) -> Result<PgConnection, StoreError> {
-        // The server gives up when the client does, and earlier on the locks of others: so it has
-        // said what is the matter before patience ends.
-        let (limit_ms, lock_ms) = (limit.as_millis().to_string(), (limit / 2).as_millis().max(1).to_string());
-        let mut settings = vec![
-            ("statement_timeout", limit_ms.as_str()),
-            ("lock_timeout", &lock_ms),
-            ("idle_in_transaction_session_timeout", &limit_ms),
-        ];
-        if role == Role::Reader {
-            settings.extend(READER_SETTINGS);
-        }
-        let mut connection = place.connect(&settings).await.map_err(failed("could not be reached"))?;
+        let settings = if role == Role::Reader { &READER_SETTINGS[..] } else { &[] };
+        let mut connection = place.connect(limit, settings).await.map_err(failed("could not be reached"))?;
         if role == Role::Writer {
             prepare(&mut connection, place, limit).await?;
         }
@@ -156,8 +162,11 @@ impl Dialect for Postgres {
         let (place, limit) =
             (PostgresPlace { schema: NEXT, ..PostgresPlace::clone(&live.place) }, live.limits.statement);
         let clearing = async {
-            let mut connection = place.connect(&[]).await.map_err(failed("could not be reached"))?;
+            let mut connection = place.connect(limit, &[]).await.map_err(failed("could not be reached"))?;
             claim(&mut connection, &place, limit / 2).await?;
+            for schema in [LIVE, NEXT, OLD] {
+                refuse_foreign(&mut connection, schema).await?;
+            }
             let dropped = drop_schemas(&mut connection, &[NEXT, OLD]).await;
             dropped.map_err(failed("still has tables of an earlier rebuild"))?;
             Postgres::close(connection).await;
@@ -181,11 +190,34 @@ async fn prepare(connection: &mut PgConnection, place: &PostgresPlace, limit: Du
         return Err(StoreError::new("cannot be used", reason));
     }
     let create = format!("CREATE SCHEMA IF NOT EXISTS {}", place.schema);
-    connection.execute(AssertSqlSafe(create)).await.map_err(&opening)?;
+    connection.execute(AssertSqlSafe(create)).await.map_err(|error| match error {
+        sqlx::Error::Database(error) if error.code().as_deref() == Some(FORBIDDEN) => StoreError::new(
+            "cannot be used",
+            format!("{}. Its role has to own it, or needs GRANT CREATE ON DATABASE, for a schema", error.message()),
+        ),
+        error => opening(error),
+    })?;
+    refuse_foreign(connection, place.schema).await?;
     // What `run` does, without a generic parameter that no future is general enough for.
     let migrated = MIGRATIONS.run_direct(None, connection, false).await;
     migrated.map_err(|error| not_migrated(&MIGRATIONS, error))
 }
+
+/// Nothing is put into a schema, and none is dropped, that somebody else made.
+async fn refuse_foreign(connection: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    let foreign: bool =
+        sqlx::query_scalar(SELECT_FOREIGN).bind(schema).fetch_one(connection).await.map_err(failed(OPENING))?;
+    if !foreign {
+        return Ok(());
+    }
+    let reason = format!("its schema {schema} holds tables of somebody else. Give them or lockstream another database");
+    Err(StoreError::new("cannot be used", reason))
+}
+
+/// Whether there is anything in a schema, but not the table that comes with the first of ours.
+const SELECT_FOREIGN: &str = "
+    SELECT count(*) > 0 AND NOT coalesce(bool_or(relname = '_sqlx_migrations'), false)
+    FROM pg_class WHERE relnamespace = to_regnamespace($1)";
 
 /// Takes the projections of this database for this process, as long as the connection lives.
 ///
@@ -265,7 +297,7 @@ impl Successor for PostgresSuccessor {
         self.store.as_ref()
     }
 
-    async fn take_over(self: Box<Self>) -> Result<(), StoreError> {
+    async fn take_over(self: Box<Self>) -> Result<Removal, StoreError> {
         let replacing = failed("cannot be replaced");
         let mut line = self.store.writer.take().await?;
         let renamed = async {
@@ -276,36 +308,40 @@ impl Successor for PostgresSuccessor {
             line.run("COMMIT").await
         };
         renamed.await.map_err(replacing)?;
-        let dropped = async {
-            line.run(DROP_LIMIT).await?;
-            line.run("DROP SCHEMA lockstream_old CASCADE").await
-        };
-        match dropped.await {
-            Ok(()) => line.put_back(),
-            Err(error) => warn!(%error, "the replaced tables (schema {OLD}) stay until the next rebuild"),
-        }
-        self.store.close().await;
-        Ok(())
+        line.put_back();
+        Ok(Box::pin(async move {
+            if let Err(error) = drop_on(&self.store, "DROP SCHEMA lockstream_old CASCADE").await {
+                warn!(%error, "the replaced tables (schema {OLD}) stay until the next rebuild");
+            }
+            self.store.close().await;
+        }))
     }
 
     async fn abandon(self: Box<Self>) -> Result<(), StoreError> {
-        let mut line = self.store.writer.take().await?;
-        let dropped = async {
-            line.run(DROP_LIMIT).await?;
-            line.run("DROP SCHEMA lockstream_next CASCADE").await
-        };
-        dropped.await.map_err(failed("could not be removed"))?;
-        line.put_back();
+        drop_on(&self.store, "DROP SCHEMA lockstream_next CASCADE").await?;
         self.store.close().await;
         Ok(())
     }
+}
+
+/// Drops a schema over the line of whoever writes.
+async fn drop_on(store: &SqlStore<Postgres>, statement: &'static str) -> Result<(), StoreError> {
+    let mut line = store.writer.take().await?;
+    let dropped = async {
+        line.run(DROP_LIMIT).await?;
+        line.run(statement).await
+    };
+    dropped.await.map_err(failed("could not be removed"))?;
+    line.put_back();
+    Ok(())
 }
 
 /// What the projection of a database holds, read beside whoever writes it.
 pub async fn contents_of(options: &PgConnectOptions, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
     let place = PostgresPlace::live(options);
     let looking = async {
-        let mut connection = place.connect(&[]).await.map_err(failed("could not be reached"))?;
+        let connecting = place.connect(limits.statement, &[]);
+        let mut connection = connecting.await.map_err(failed("could not be reached"))?;
         let exists: bool = sqlx::query_scalar("SELECT to_regclass('checkpoint') IS NOT NULL")
             .fetch_one(&mut connection)
             .await

@@ -84,9 +84,7 @@ where
 
     async fn find(&self, store: &SqlStore<D>, keys: &[K]) -> Result<Found<K, V>, StoreError> {
         let reading = failed("could not be read");
-        let mut line = (self.line)(store).take().await?;
-        let rows = line.fetch(self.statement, Some(json_rows(keys.iter()))).await.map_err(&reading)?;
-        line.put_back();
+        let rows = (self.line)(store).fetch(self.statement, Some(json_rows(keys.iter()))).await?;
         let checkpoint = rows.first().map_or(Ok(Head::default()), read_checkpoint).map_err(&reading)?;
         let read = |row: &D::Row| match row.optional_text(self.key_column) {
             Ok(None) => None,

@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, Row, Sqlite};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::application::ports::{Projection, StoreError, Successor};
+use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
@@ -127,13 +127,15 @@ impl Successor for SqliteSuccessor {
         self.store.as_ref()
     }
 
-    async fn take_over(self: Box<Self>) -> Result<(), StoreError> {
+    async fn take_over(self: Box<Self>) -> Result<Removal, StoreError> {
         settle(&self.store).await?;
         self.store.close().await;
         // While the files change places nobody has either of them open: two databases that share
         // one name share their companions too, and spoil each other.
         let _held = self.live.hold().await;
-        self.replacement.take_place().map_err(|error| StoreError::new("cannot be replaced", error))
+        self.replacement.take_place().map_err(|error| StoreError::new("cannot be replaced", error))?;
+        // The replaced file is gone already.
+        Ok(Box::pin(std::future::ready(())))
     }
 
     async fn abandon(self: Box<Self>) -> Result<(), StoreError> {

@@ -168,10 +168,8 @@ impl<D: Dialect> Projection for SqlStore<D> {
     }
 
     async fn checkpoint(&self) -> Result<Head, StoreError> {
-        let mut line = self.checks.take().await?;
-        let head = stored_checkpoint(&mut line).await.map_err(failed(READING))?;
-        line.put_back();
-        Ok(head)
+        let rows = self.checks.fetch(SELECT_CHECKPOINT, None).await?;
+        rows.first().map_or_else(|| Ok(Head::default()), read_checkpoint).map_err(failed(READING))
     }
 
     async fn advance(&self, rows: &Rows, from: Head, to: Head) -> Result<Standing, StoreError> {
@@ -181,7 +179,8 @@ impl<D: Dialect> Projection for SqlStore<D> {
     async fn reset(self: Arc<Self>, rows: &Rows, head: Head) -> Result<(), StoreError> {
         let successor = D::successor(&self).await?;
         successor.projection().advance(rows, Head::default(), head).await?;
-        successor.take_over().await
+        successor.take_over().await?.await;
+        Ok(())
     }
 
     async fn contents(&self) -> Result<(Head, Rows), StoreError> {

@@ -53,6 +53,12 @@ impl FromStr for DatabaseUrl {
 }
 
 fn postgres(url: &str) -> Result<DatabaseUrl, String> {
+    // The half of a password that was cut at such a character would pass for a port and for the
+    // name of a parameter or a database, and be repeated in messages.
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    if url.contains('#') || rest.split_once(['/', '?']).is_some_and(|(_, after)| after.contains('@')) {
+        return Err("in a name or a password `?` is written %3F, `#` %23, `/` %2F and `@` %40".to_owned());
+    }
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let names = || query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
     if let Some(unknown) = names().find(|name| !PARAMETERS.contains(name) && !name.starts_with("options[")) {

@@ -56,7 +56,7 @@ async fn a_successor_that_takes_over_is_what_everybody_sees(place: Place) {
     assert!(place.compartment("L", "A1").await.value.is_some());
     assert_eq!(place.projection().checkpoint().await.unwrap(), head(3));
 
-    successor.take_over().await.unwrap();
+    successor.take_over().await.unwrap().await;
 
     assert_eq!(place.projection().checkpoint().await.unwrap(), head(5));
     assert_eq!(place.contents().await, (head(5), some_rows("M")));
@@ -90,7 +90,7 @@ async fn a_successor_that_is_discarded_leaves_no_trace_after_the_next_one(place:
     let successor = place.projection().successor().await.unwrap();
     assert_eq!(successor.projection().contents().await.unwrap(), (Head::default(), Rows::default()));
     successor.projection().advance(&some_rows("N"), Head::default(), head(4)).await.unwrap();
-    successor.take_over().await.unwrap();
+    successor.take_over().await.unwrap().await;
     assert_eq!(place.contents().await, (head(4), some_rows("N")));
     assert!(!is_anything_left(&place).await);
 }
@@ -109,7 +109,7 @@ async fn successors_may_follow_each_other(place: Place) {
     for sequence in 1..=5 {
         let successor = place.projection().successor().await.unwrap();
         successor.projection().advance(&some_rows("M"), Head::default(), head(10 * sequence)).await.unwrap();
-        successor.take_over().await.unwrap();
+        successor.take_over().await.unwrap().await;
         assert_eq!(place.locker("M").await.checkpoint.sequence.get(), 10 * sequence);
         from = head(10 * sequence + 1);
         place.advance(&some_rows("L"), head(10 * sequence), from).await;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{identity, leftovers, lines, order, rebuild, verified};
 use crate::support::Folder;
 use crate::support::events::{fault, registered, reserved};
-use crate::support::server::Server;
+use crate::support::server::{Server, lockstream, run};
 
 /// A server on a folder with three lockers.
 async fn three_lockers(folder: &Folder) -> Server {
@@ -109,4 +109,24 @@ async fn tables_that_are_of_another_shape_are_replaced_without_a_comparison() {
     assert_eq!((&report["compared_lockers"], &report["records"]), (&Value::Null, &10.into()), "{report}");
     verified(&folder);
     assert_eq!(Server::start(&folder).await.state_hash("L1").await, hash);
+}
+
+#[tokio::test]
+async fn a_projection_that_cannot_be_read_only_now_is_not_replaced_unseen() {
+    let folder = Folder::new();
+    assert!(three_lockers(&folder).await.stop().success());
+    folder.execute("UPDATE lockers SET state_hash = (SELECT state_hash FROM lockers WHERE locker_id = 'L2')").await;
+    let before = identity(&folder).await;
+    let holder = folder.hold_up_readers().await;
+
+    let mut command = lockstream(&folder);
+    command.arg("rebuild").env("LOCKSTREAM_DATABASE_TIMEOUT_MS", "300");
+    let refused = run(command);
+
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("the database could not be read"), "{refused:?}");
+    holder.release().await;
+    assert_eq!(identity(&folder).await, before);
+    assert_eq!(leftovers(&folder).await, [""; 0]);
+    assert_eq!(rebuild(&folder, &[]).code, Some(3), "it differs");
 }

@@ -106,6 +106,17 @@ impl Folder {
         Holder(connected)
     }
 
+    /// The same, and nothing can be read either.
+    pub async fn hold_up_readers(&self) -> Holder {
+        let mut connected = self.connect().await;
+        let begin = match connected {
+            Connected::Sqlite(_) => "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE",
+            Connected::Postgres(_) => "BEGIN; LOCK TABLE lockers IN ACCESS EXCLUSIVE MODE",
+        };
+        connected.execute(begin).await;
+        Holder(connected)
+    }
+
     /// Whether some process still has the database open.
     pub async fn has_open_database(&self) -> bool {
         match &self.backend {
