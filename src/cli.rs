@@ -139,7 +139,7 @@ pub fn read_env_file(path: &Path) -> Result<(), String> {
 /// Reads the command line and environment. On a wrong setting, prints one line that names the
 /// variable, and says how to end.
 pub fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| match error.kind() {
+    let cli = Cli::try_parse().map_err(|error| match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             eprintln!("error: {}", one_line(&error));
             ExitCode::from(exit::USAGE)
@@ -154,7 +154,12 @@ pub fn parse() -> Result<Cli, ExitCode> {
             let _ = error.print();
             ExitCode::from(code)
         }
-    })
+    })?;
+    cli.server.limits.agree().map_err(|disagreement| {
+        eprintln!("error: {disagreement}");
+        ExitCode::from(exit::USAGE)
+    })?;
+    Ok(cli)
 }
 
 /// One line for a value that is no text. The parser does not say which one it was.

@@ -102,6 +102,12 @@ pub struct Limits {
         value_parser = usize_in(1, 1_000_000))]
     pub max_queue_events: usize,
 
+    /// How many bytes of events may be under way: bodies that arrive and events that wait for the
+    /// writer; further ones are answered with 503. No less than LOCKSTREAM_MAX_BODY_BYTES.
+    #[arg(long, env = "LOCKSTREAM_MAX_INFLIGHT_BYTES", value_name = "BYTES", default_value = "67108864",
+        value_parser = usize_in(1_024, 1 << 40))]
+    pub max_inflight_bytes: usize,
+
     /// How many events share one sync of the log at most.
     #[arg(long, env = "LOCKSTREAM_MAX_BATCH_EVENTS", value_name = "EVENTS", default_value = "1024",
         value_parser = usize_in(1, 1_000_000))]
@@ -158,10 +164,23 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Whether the limits fit together; the error is a line that names the variable.
+    pub fn agree(&self) -> Result<(), String> {
+        let Self { max_inflight_bytes, max_body_bytes, .. } = self;
+        if max_inflight_bytes < max_body_bytes {
+            return Err(format!(
+                "LOCKSTREAM_MAX_INFLIGHT_BYTES (--max-inflight-bytes <BYTES>) is \"{max_inflight_bytes}\": one body of \
+                 LOCKSTREAM_MAX_BODY_BYTES, {max_body_bytes}, has to have room"
+            ));
+        }
+        Ok(())
+    }
+
     #[must_use]
     pub fn writer(&self) -> WriterLimits {
         WriterLimits {
             queue_events: self.max_queue_events,
+            inflight_bytes: self.max_inflight_bytes,
             batch_events: self.max_batch_events,
             batch_bytes: self.max_batch_bytes,
             lag_events: self.max_lag_events as u64,

@@ -79,7 +79,8 @@ pub fn router(app: SharedApp) -> Router {
     let pages = Router::new()
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi_document()).config(openapi::swagger_config()))
         .layer(middleware::from_fn(pages::problem_for_missing_file))
-        .layer(CompressionLayer::new());
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(pages::Files::default(), pages::made_once));
     api.with_state(app)
         .route("/problems/{code}", get(pages::problem))
         .route("/", get(|| async { Redirect::temporary("/docs") }))

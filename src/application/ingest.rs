@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::application::inflight::{Budget, Room};
 use crate::application::ports::{Durable, NoRoom};
 use crate::application::progress::Progress;
 use crate::domain::event::json::Problem;
@@ -44,6 +46,8 @@ pub struct Answer {
 pub enum Unavailable {
     #[error("more events are waiting to be recorded than the queue holds")]
     QueueFull,
+    #[error("the events under way have all the memory that they may have")]
+    InflightFull,
     #[error("the projection is too far behind the log to take in more")]
     ProjectionBehind,
     #[error("the log's disk is full; nothing was recorded")]
@@ -79,7 +83,20 @@ pub(crate) enum Aside {
 
 pub(crate) struct Submission {
     pub event: ReceivedEvent,
-    pub reply: oneshot::Sender<Result<Answer, Unavailable>>,
+    pub reply: Reply,
+}
+
+/// The way back to the caller. Whoever holds this holds the event's room.
+pub(crate) struct Reply {
+    sender: oneshot::Sender<Result<Answer, Unavailable>>,
+    _room: Room,
+}
+
+impl Reply {
+    /// Answers and gives the room back; gives the answer back where nobody waits for it any more.
+    pub(crate) fn send(self, answer: Result<Answer, Unavailable>) -> Result<(), Result<Answer, Unavailable>> {
+        self.sender.send(answer)
+    }
 }
 
 /// The writer's queue, seen from outside. Cheap to clone.
@@ -88,23 +105,50 @@ pub struct WriterQueue {
     commands: mpsc::Sender<Command>,
     progress: Arc<Progress>,
     answer_within: Duration,
+    inflight: Arc<Budget>,
 }
 
-impl WriterQueue {
-    pub(crate) fn new(commands: mpsc::Sender<Command>, progress: Arc<Progress>, answer_within: Duration) -> Self {
-        Self { commands, progress, answer_within }
-    }
+/// A place in the writer's queue that nobody else gets.
+pub struct Place<'q> {
+    permit: mpsc::Permit<'q, Command>,
+    answer_within: Duration,
+}
 
+impl Place<'_> {
     /// Submits an event and waits for the verdict, which comes only after the log is synced.
-    pub async fn submit(&self, event: ReceivedEvent) -> Result<Answer, Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        self.try_send(Command::Submit(Submission { event, reply }))?;
+    pub async fn submit(self, event: ReceivedEvent, room: Room) -> Result<Answer, Unavailable> {
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply { sender, _room: room };
+        self.permit.send(Command::Submit(Submission { event, reply }));
         match timeout(self.answer_within, answer).await {
             Ok(Ok(answer)) => answer,
             // Only a writer that goes down drops what it took.
             Ok(Err(_)) => Err(Unavailable::LogFailed),
             Err(_) => Err(Unavailable::NoAnswerInTime),
         }
+    }
+}
+
+impl WriterQueue {
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        progress: Arc<Progress>,
+        answer_within: Duration,
+        inflight_bytes: usize,
+    ) -> Self {
+        Self { commands, progress, answer_within, inflight: Budget::new(inflight_bytes) }
+    }
+
+    /// Room for an event that begins to arrive, of which so many bytes are announced.
+    pub fn room(&self, announced_bytes: usize) -> Result<Room, Unavailable> {
+        self.inflight.room(announced_bytes)
+    }
+
+    /// A place in the queue, for an event that is there and not looked at yet: under overload what
+    /// is turned away should cost little.
+    pub fn place(&self) -> Result<Place<'_>, Unavailable> {
+        let permit = self.commands.try_reserve().map_err(|error| self.turned_away(&error))?;
+        Ok(Place { permit, answer_within: self.answer_within })
     }
 
     /// Whether the writer answers within `limit` and the log could take records now; the error is
@@ -147,10 +191,14 @@ impl WriterQueue {
     }
 
     fn try_send(&self, command: Command) -> Result<(), Unavailable> {
-        self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unavailable::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => self.ended(),
-        })
+        self.commands.try_send(command).map_err(|error| self.turned_away(&error))
+    }
+
+    fn turned_away<T>(&self, error: &TrySendError<T>) -> Unavailable {
+        match error {
+            TrySendError::Full(_) => Unavailable::QueueFull,
+            TrySendError::Closed(_) => self.ended(),
+        }
     }
 
     /// Why the writer takes nothing more.

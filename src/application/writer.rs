@@ -31,6 +31,8 @@ pub struct WriterLimits {
     pub queue_events: usize,
     /// How many events share one sync at most.
     pub batch_events: usize,
+    /// How many bytes of events may be under way, from their first byte to their answer.
+    pub inflight_bytes: usize,
     /// How many bytes of events share one sync at most; a single event may exceed it.
     pub batch_bytes: usize,
     /// How far the log may be ahead of the projection before new events are turned away.
@@ -95,7 +97,8 @@ pub fn start(
         // Nobody may be left to hear it.
         let _ = report.send(writer.run(queue));
     })?;
-    Ok(WriterThread { queue: WriterQueue::new(commands, progress, limits.answer_within), end })
+    let queue = WriterQueue::new(commands, progress, limits.answer_within, limits.inflight_bytes);
+    Ok(WriterThread { queue, end })
 }
 
 /// Tells the others when the thread unwinds: a writer that is gone must not look like an idle one.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::application::ingest::{Answer, Verdict};
 use crate::domain::event::parse::ReceivedEvent;
 use crate::web::SharedApp;
-use crate::web::extract::JsonBytes;
+use crate::web::extract::JsonBody;
 use crate::web::openapi::EventSchema;
 use crate::web::problem::Problem;
 
@@ -68,9 +68,13 @@ pub enum ReceiptStatus {
             headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
-pub async fn post_event(State(app): State<SharedApp>, JsonBytes(body): JsonBytes) -> Result<Response, Problem> {
-    let event = ReceivedEvent::parse(&body).map_err(Problem::invalid_event)?;
-    let Answer { event_id, verdict, durable } = app.writer.submit(event).await?;
+pub async fn post_event(State(app): State<SharedApp>, body: JsonBody) -> Result<Response, Problem> {
+    let place = app.writer.place()?;
+    let event = ReceivedEvent::parse(&body.bytes).map_err(Problem::invalid_event)?;
+    // The event has its own bytes: those that came must not wait with it.
+    let JsonBody { bytes, room } = body;
+    drop(bytes);
+    let Answer { event_id, verdict, durable } = place.submit(event, room).await?;
     let (status, receipt_status, sequence, recorded_at, content_matches) = match verdict {
         Verdict::Accepted { sequence, recorded_at } => {
             (StatusCode::ACCEPTED, ReceiptStatus::Accepted, sequence, recorded_at, true)

@@ -1,10 +1,16 @@
 //! Pages for people, and what is answered where there is none: the page that a problem's `type`
 //! leads to, 404 and 405.
 
-use axum::extract::{OriginalUri, Path, Request};
-use axum::http::{Method, StatusCode};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{OriginalUri, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
+use http_body_util::BodyExt;
+use tokio::sync::Mutex;
 
 use crate::web::catalogue::{Code, Entry};
 use crate::web::extract::PathIds;
@@ -24,6 +30,59 @@ pub async fn problem(path: PathIds<String>) -> Response {
          <p><a href=\"/docs\">The API of this service</a></p></html>"
     ))
     .into_response()
+}
+
+/// The files that were asked for, packed or not, as they are sent. There are only so many.
+#[derive(Clone, Default)]
+pub struct Files(Arc<Mutex<HashMap<FileKey, (HeaderMap, Bytes)>>>);
+
+/// The path and whether it is packed. Names in a path are decoded: spelled in another way it is the
+/// same file.
+type FileKey = (String, bool);
+
+/// Makes each file once and gives all clients the same bytes. Packed anew for each client it would
+/// take some hundred kilobytes for every one that is slow to take it.
+pub async fn made_once(
+    State(files): State<Files>,
+    OriginalUri(uri): OriginalUri,
+    name: PathIds<String>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if request.method() != Method::GET {
+        return next.run(request).await;
+    }
+    let packed = accepts_gzip(request.headers());
+    let path = name.map_or_else(|_| uri.path().to_owned(), |Path(name)| format!("/docs/{name}"));
+    let key = (path, packed);
+    let mut files = files.0.lock().await;
+    let (headers, bytes) = if let Some(file) = files.get(&key) {
+        file.clone()
+    } else {
+        let accepted = HeaderValue::from_static(if packed { "gzip" } else { "identity" });
+        request.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
+        let (parts, body) = next.run(request).await.into_parts();
+        if parts.status != StatusCode::OK {
+            return Response::from_parts(parts, body);
+        }
+        let body = body.collect().await.expect("what is in memory can be read");
+        let file = (parts.headers, body.to_bytes());
+        files.insert(key, file.clone());
+        file
+    };
+    let mut response = Response::new(Body::from(bytes));
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Whether a client takes what is packed with gzip.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|accepted| {
+        let (coding, weight) = accepted.split_once(';').unwrap_or((accepted, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse().ok());
+        coding.trim().eq_ignore_ascii_case("gzip") && weight.unwrap_or(1.0) > 0.0
+    })
 }
 
 /// The pages' own answer for a file that they do not have is an empty one.

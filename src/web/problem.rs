@@ -105,7 +105,7 @@ impl From<Violation> for Problem {
 impl From<Unavailable> for Problem {
     fn from(unavailable: Unavailable) -> Self {
         let code = match unavailable {
-            Unavailable::QueueFull => Code::Overloaded,
+            Unavailable::QueueFull | Unavailable::InflightFull => Code::Overloaded,
             Unavailable::ProjectionBehind => Code::ProjectionBehind,
             Unavailable::LogFull => Code::InsufficientStorage,
             Unavailable::LogUnwritable => Code::LogUnwritable,

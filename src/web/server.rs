@@ -19,9 +19,9 @@ use tracing::{debug, warn};
 /// The pause after the system had no connection to give, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The largest head of a request. Connections read no further ahead than about that either, so that
-/// many of them together stay within the memory.
-const HEAD_BYTES: usize = 64 << 10;
+/// The largest head of a request. Connections read no further ahead than that either, so that many
+/// of them together stay within the memory.
+const HEAD_BYTES: usize = 16 << 10;
 
 /// The limits of connections.
 #[derive(Debug, Clone, Copy)]

@@ -53,15 +53,15 @@ async fn an_answer_does_not_wait_for_what_comes_after_the_request() {
 }
 
 #[tokio::test]
-async fn a_head_may_have_64_kib_and_100_lines() {
+async fn a_head_may_have_16_kib_and_100_lines() {
     let folder = Folder::new();
     let server = Server::start(&folder).await;
     let head = |headers: &str| format!("GET /livez HTTP/1.1\r\nhost: test\r\n{headers}\r\n");
     let with_bytes = |bytes: usize| head(&format!("x: {}\r\n", "y".repeat(bytes - head("x: \r\n").len())));
     let with_lines = |lines: usize| head(&"x: y\r\n".repeat(lines - 1));
     for (head, status) in [
-        (with_bytes(60 << 10), 200),
-        (with_bytes(80 << 10), 431),
+        (with_bytes(15 << 10), 200),
+        (with_bytes(20 << 10), 431),
         (with_bytes(400 << 10), 431),
         (with_lines(100), 200),
         (with_lines(101), 431),

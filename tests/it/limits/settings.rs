@@ -11,6 +11,7 @@ const OUTSIDE: [(&str, &str, &str); 16] = [
     ("LOCKSTREAM_WRITE_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_MAX_CONNECTIONS", "0", "1000001"),
     ("LOCKSTREAM_MAX_QUEUE_EVENTS", "0", "1000001"),
+    ("LOCKSTREAM_MAX_INFLIGHT_BYTES", "1023", "1099511627777"),
     ("LOCKSTREAM_MAX_BATCH_EVENTS", "0", "1000001"),
     ("LOCKSTREAM_MAX_BATCH_BYTES", "0", "1073741825"),
     ("LOCKSTREAM_MAX_LAG_EVENTS", "0", "1000000001"),
@@ -49,6 +50,11 @@ fn a_limit_that_is_no_whole_number_is_refused() {
     for value in ["", " ", "many", "-1", "1.5", "1e3", "1_000", "10MB", "99999999999999999999999"] {
         is_refused("LOCKSTREAM_MAX_BODY_BYTES", value);
     }
+}
+
+#[test]
+fn memory_that_holds_not_one_body_is_refused() {
+    is_refused("LOCKSTREAM_MAX_INFLIGHT_BYTES", "65535");
 }
 
 #[test]
