@@ -26,6 +26,7 @@ mod layers;
 mod lifecycle;
 mod limits;
 mod lost_history;
+mod matrix;
 mod model;
 mod outage;
 mod plans;

@@ -109,8 +109,10 @@ impl History {
     pub fn on(storage: Arc<dyn Storage>, folder: &Path) -> Result<Self, HistoryError> {
         let unreadable = |source| HistoryError::Unreadable { path: folder.to_owned(), source };
         let listed = segments::list(storage.as_ref(), folder).map_err(unreadable)?;
-        let sizes = listed.iter().map(|segment| storage.length_bytes(&segment.path));
-        let bytes_total = sizes.sum::<io::Result<u64>>().map_err(unreadable)?;
+        let sizes = listed.iter().map(|Segment { path, .. }| {
+            storage.length_bytes(path).map_err(|source| HistoryError::Unreadable { path: path.clone(), source })
+        });
+        let bytes_total = sizes.sum::<Result<u64, _>>()?;
         Ok(Self {
             storage,
             folder: folder.to_owned(),
@@ -211,10 +213,23 @@ impl History {
     fn open_next(&mut self) -> Result<bool, HistoryError> {
         let due = self.head.sequence.next();
         let Some(segment) = self.upcoming.next().or_else(|| self.begun_since(due)) else { return Ok(false) };
-        if segment.first != due {
+        if segment.first < due {
+            let Segment { first, path } = segment;
+            let message = format!(
+                "its name says that it begins with sequence {first}, but the segments before it go on to sequence {}: \
+                 if it is a copy, move it out of the folder",
+                self.head.sequence
+            );
+            return Err(HistoryError::Unreadable { path, source: io::Error::new(io::ErrorKind::InvalidData, message) });
+        }
+        if segment.first > due {
             let place = Place { segment: segments::path(&self.folder, due), line: 1, offset_bytes: 0 };
             let proof = format!("the next segment there is {}", segment.path.display());
-            let reason = "the segment that should begin here is missing".to_owned();
+            let before = self
+                .reader
+                .as_ref()
+                .map_or_else(String::new, |reader| format!(", or {} was longer once", reader.segment.path.display()));
+            let reason = format!("the segment that should begin here is missing{before}");
             return Err(Damage { place, sequence: due, reason, extent: Extent::LostHistory { proof } }.into());
         }
         let file = self

@@ -30,7 +30,7 @@ pub fn list(storage: &dyn Storage, folder: &Path) -> io::Result<Vec<Segment>> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let Some(digits) = name.strip_suffix(SUFFIX) else { continue };
         let is_number = digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());
-        let Some(first) = is_number.then(|| digits.parse().ok()).flatten() else {
+        let Some(first) = is_number.then(|| digits.parse().ok()).flatten().filter(|first| *first > 0) else {
             let message = format!(
                 "{} is not named like a segment of the log; move it out of the folder, or give it back its name",
                 path.display()
@@ -62,7 +62,13 @@ mod tests {
         };
         assert_eq!(firsts(folder.path()).unwrap(), [1, 9, 10]);
         assert!(path(folder.path(), Sequence::new(1)).ends_with("00000000000000000001.jsonl"));
-        for strange in ["1.jsonl", "0000000000000000001x.jsonl", "99999999999999999999.jsonl", "copy.jsonl"] {
+        for strange in [
+            "1.jsonl",
+            "0000000000000000001x.jsonl",
+            "99999999999999999999.jsonl",
+            "copy.jsonl",
+            "00000000000000000000.jsonl",
+        ] {
             fs::write(folder.path().join(strange), "").unwrap();
             let error = firsts(folder.path()).unwrap_err().to_string();
             assert!(error.contains(strange) && error.contains("not named like a segment"), "{error}");

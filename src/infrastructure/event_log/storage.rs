@@ -19,6 +19,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// The paths of everything in a folder, in no order.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
+    /// An error for what is no file: opening a pipe would wait for ever.
     fn length_bytes(&self, file: &Path) -> io::Result<u64>;
 
     /// Opens a file to read it from its beginning.
@@ -88,7 +89,11 @@ impl Storage for Disk {
     }
 
     fn length_bytes(&self, file: &Path) -> io::Result<u64> {
-        Ok(fs::metadata(file)?.len())
+        let metadata = fs::metadata(file)?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file"));
+        }
+        Ok(metadata.len())
     }
 
     fn open(&self, file: &Path) -> io::Result<Box<dyn Readable>> {
