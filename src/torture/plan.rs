@@ -98,7 +98,7 @@ impl Plan {
         Cycle {
             kind,
             segment_bytes: *random.pick(&[4_096, 16_384, 65_536, 262_144]),
-            load: Duration::from_millis(random.between(150, 1_200)),
+            load: Duration::from_millis(random.between(100, 1_000)),
             mix,
             ending: match kind {
                 Kind::Kill => Ending::Kill,

@@ -58,7 +58,10 @@ impl Server {
         let reading = thread::spawn(move || pump(BufReader::new(stderr), file, &lines));
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { addr, started_in: Duration::ZERO, recovery_ms: 0, child, reading: Some(reading) };
-        let Serving { addr, recovery_ms, .. } = server.serving(&said, begin).await?;
+        let Serving { addr, recovery_ms, .. } = server.serving(&said, begin).await.map_err(|sentence| {
+            let lines = std::fs::read_to_string(log_file).unwrap_or_default();
+            format!("{sentence}; its last line is {}", lines.lines().last().unwrap_or_default())
+        })?;
         (server.addr, server.recovery_ms) = (addr, recovery_ms);
         let mut connection = Connection::open(addr).await.map_err(|error| error.to_string())?;
         let answer = connection.get("/livez").await.map_err(|error| error.to_string())?;

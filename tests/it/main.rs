@@ -34,3 +34,4 @@ mod settings;
 mod state_hash;
 mod statements;
 mod tls;
+mod torture;

@@ -147,13 +147,22 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         let Some(name) = argument.get_env() else { continue };
         assert!(general.stdout.contains(name.to_str().unwrap()), "{name:?} stands in --help");
     }
-    for part in ["verify", "rebuild", "health", "Exit codes: 0", "3 verify or rebuild found something", ".env"] {
+    for part in [
+        "verify",
+        "rebuild",
+        "health",
+        "torture",
+        "Exit codes: 0",
+        "3 verify, rebuild or torture found something",
+        ".env",
+    ] {
         assert!(general.stdout.contains(part), "{part:?} stands in --help");
     }
     for (command, parts) in [
         ("verify", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "RUST_LOG", "--json", "Exits with 3"][..]),
         ("rebuild", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "RUST_LOG", "--json", "also while the server runs"]),
         ("health", &["LOCKSTREAM_ADDR", "Exits with 0"]),
+        ("torture", &["[DIR]", "--minutes", "--cycles", "--seed", "--keep", "--json", "Exits with 3"]),
     ] {
         let help = with(&folder, &[], &[command, "--help"]);
         assert_eq!(help.code, Some(0));
