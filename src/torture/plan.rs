@@ -68,7 +68,8 @@ pub struct Cycle {
     pub ending: Ending,
     /// The server's clock jumps by this seed.
     pub clock_seed: Option<u64>,
-    /// With a full disk: how much more than it has the log's segment may get.
+    /// With a full disk: by how much the log's segment may still grow. More than a batch, as on a real
+    /// disk, where what was reserved for one stays reserved.
     pub spare_bytes: u64,
 }
 
@@ -97,7 +98,11 @@ impl Plan {
         let by_chance = if random.percent(60) { Ending::Kill } else { Ending::Stop };
         Cycle {
             kind,
-            segment_bytes: *random.pick(&[4_096, 16_384, 65_536, 262_144]),
+            segment_bytes: match kind {
+                // A new segment would have room again.
+                Kind::FullDisk => 64 << 20,
+                _ => *random.pick(&[4_096, 16_384, 65_536, 262_144]),
+            },
             load: Duration::from_millis(random.between(100, 1_000)),
             mix,
             ending: match kind {
@@ -106,7 +111,7 @@ impl Plan {
                 _ => by_chance,
             },
             clock_seed: (kind == Kind::ClockSteps).then(|| random.number()),
-            spare_bytes: random.below(2_048),
+            spare_bytes: random.between(8, 48) << 10,
         }
     }
 

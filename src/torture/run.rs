@@ -231,12 +231,15 @@ impl<'a> Run<'a> {
         let turned_away = || round.turned_away.load(Ordering::Relaxed);
         let before = turned_away();
         let begin = Instant::now();
+        let mut again = Duration::ZERO;
         while turned_away() == before {
-            // It may have begun a segment since the last look, which would have room again.
-            let segment_bytes = self.folder.last_segment_bytes().map_err(|error| format!("has no log: {error}"))?;
-            server.limit_files(Some(segment_bytes + cycle.spare_bytes))?;
             if server.ended().is_some() {
                 return Ok(false);
+            }
+            if begin.elapsed() >= again {
+                let segment_bytes = self.folder.last_segment_bytes().map_err(|error| format!("has no log: {error}"))?;
+                server.limit_files(Some(segment_bytes + cycle.spare_bytes))?;
+                again += FULL_WITHIN / 4;
             }
             if begin.elapsed() > FULL_WITHIN {
                 server.limit_files(None)?;
