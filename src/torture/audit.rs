@@ -1,6 +1,7 @@
 //! The audit of a server that nobody uses just now: log, answers, state hashes and database.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -31,31 +32,33 @@ pub struct Fold {
     state_hashes: BTreeMap<LockerId, StateHash>,
 }
 
-/// Reads and folds a log to its end. It may not have a torn end: a server has recovered it.
-pub fn fold(folder: &DataFolder) -> Result<Fold, Finding> {
-    let broken =
-        |error: &dyn ToString| Finding::new(Violation::Lost, format!("the log is damaged: {}", error.to_string()));
+/// Reads and folds a log to its end, or as far as it can be read: the sentence says why no further.
+#[must_use]
+pub fn fold(folder: &DataFolder) -> (Fold, Option<String>) {
     let mut world = World::default();
     let mut log = Vec::new();
-    for item in History::open(&folder.log()).map_err(|error| broken(&error))? {
-        let (record, _) = item.map_err(|error| broken(&error))?;
-        world.replay(&record, &mut Touched::default()).map_err(|error| broken(&error))?;
-        log.push(Logged::from(&record));
-    }
-    Ok(Fold { log, state_hashes: world.state_hashes() })
+    let mut read = || -> Result<(), Box<dyn Error>> {
+        for item in History::open(&folder.log())? {
+            let (record, _) = item?;
+            world.replay(&record, &mut Touched::default())?;
+            log.push(Logged::from(&record));
+        }
+        Ok(())
+    };
+    let damage = read().err().map(|error| error.to_string());
+    (Fold { log, state_hashes: world.state_hashes() }, damage)
 }
 
 /// Holds everything against the log that claims to know it. With a server at `addr` also what that
 /// one says.
 pub async fn audit(data: &Path, limits: &Limits, journal: &Journal, server: Option<SocketAddr>) -> (Checked, u64) {
     let storage = StorageSettings { data_dir: data.to_owned(), database_url: None };
-    let folded = block_in_place(|| fold(&storage.folder()));
-    let Fold { log, state_hashes } = match folded {
-        Ok(fold) => fold,
-        Err(finding) => return (Checked { findings: vec![finding], ..Checked::default() }, 0),
-    };
+    let (Fold { log, state_hashes }, damage) = block_in_place(|| fold(&storage.folder()));
     let mut checked = block_in_place(|| check(&journal.entries(), &log));
-    if let Some(addr) = server
+    if let Some(damage) = damage {
+        // A server has recovered it, so that there may not be a torn end either.
+        checked.findings.insert(0, Finding::new(Violation::DamagedLog, format!("the log is damaged: {damage}")));
+    } else if let Some(addr) = server
         && let Err(finding) = compare_hashes(addr, &state_hashes).await
     {
         checked.findings.push(finding);

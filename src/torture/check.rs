@@ -46,7 +46,7 @@ impl Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Violation {
-    /// An acknowledged event is not in the log, or the log cannot be read to its end.
+    /// An acknowledged event is not in the log, as far as that can be read.
     Lost,
     /// An event is in the log twice, or was acknowledged as new twice.
     Doubled,
@@ -64,6 +64,8 @@ pub enum Violation {
     Unsettled,
     /// `recorded_at` ran backwards.
     TimeWentBack,
+    /// The log cannot be read to its end.
+    DamagedLog,
     /// The database is not the fold of the log.
     DatabaseDiffers,
     /// The server did not start, end or go on as it should.

@@ -10,9 +10,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
+use crate::infrastructure::data_folder::DataFolder;
 use crate::torture::TortureError;
-use crate::torture::audit::audit;
-use crate::torture::check::{Checked, Finding, Violation};
+use crate::torture::audit::{Fold, audit, fold};
+use crate::torture::check::{Checked, Finding, Violation, check};
 use crate::torture::client::{Client, Recent, Round};
 use crate::torture::folder::TortureFolder;
 use crate::torture::journal::Journal;
@@ -280,6 +281,9 @@ impl<'a> Run<'a> {
             Err(sentence) => {
                 let detail = format!("cycle {}: the server {sentence}", self.report.cycles);
                 self.report.find([Finding::new(Violation::Process, detail)]);
+                // What there is of the log tells what is lost. A torn end is no news here.
+                let (Fold { log, .. }, _) = fold(&DataFolder::new(self.folder.data()));
+                self.report.find(check(&self.journal.entries(), &log).findings);
                 None
             }
         }

@@ -138,7 +138,7 @@ async fn a_log_that_somebody_alters_is_found_and_everything_is_kept() {
     assert_eq!(ended.code, Some(3), "{ended:?}");
     let report = report(&ended);
     assert_eq!(report["sound"], false);
-    assert!(report["lost"].as_u64().unwrap() + report["other_violations"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["lost"].as_u64() > Some(0), "nothing behind the first record can be trusted: {report}");
     let sentence = report["findings"][0]["detail"].as_str().unwrap();
     let kept = fs::read_to_string(place(&folder).join("findings.txt")).unwrap();
     assert!(kept.contains(sentence), "{kept}");
