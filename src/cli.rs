@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{LogSettings, ServerSettings, StorageSettings};
+use crate::torture::TortureSettings;
 
 /// How the process ends: documented in `--help` and in the README.
 pub mod exit {
@@ -18,7 +19,7 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// A setting or an argument is wrong; nothing was started.
     pub const USAGE: u8 = 2;
-    /// `verify`, `rebuild`, `backup` or `restore` found something.
+    /// `verify`, `rebuild`, `backup`, `restore` or `torture` found something.
     pub const FINDINGS: u8 = 3;
 }
 
@@ -27,7 +28,7 @@ Every setting can be given as a flag or as the environment variable shown with i
 file .env in the working directory fills in what the environment leaves out.
 
 Exit codes: 0 all well; 1 could not be done, or the server had to end; 2 a setting is wrong;
-3 verify, rebuild, backup or restore found something wrong.
+3 verify, rebuild, backup, restore or torture found something wrong.
 
 Example: lockstream --data-dir ./data --addr 127.0.0.1:8000, then open http://127.0.0.1:8000/docs";
 
@@ -115,6 +116,20 @@ pub enum Command {
     ///
     /// Exits with 0 when it is and with 1 when it is not, or does not answer.
     Health,
+    /// Hurt a server of its own, and check that it keeps every promise.
+    ///
+    /// Starts a server in DIR, lets many clients send, kills it at random moments, stops it under load,
+    /// deletes its database, lets its disk run full, its clock jump, its clients disconnect and repeat
+    /// themselves; and checks after each that every acknowledged event is in the log exactly once, no
+    /// refused one is, and log, database and answers agree. Exits with 3 when a promise was broken, and
+    /// keeps what shows it. No setting reaches that server, and no data folder but its own is touched.
+    Torture(TortureSettings),
+    /// A server whose clock jumps.
+    #[command(hide = true)]
+    TortureServer {
+        #[arg(long)]
+        clock_seed: u64,
+    },
 }
 
 /// Lets a file fill in what the environment leaves out. A missing one is normal; a broken one must

@@ -12,4 +12,5 @@ pub mod config;
 pub mod domain;
 pub mod infrastructure;
 pub mod lifecycle;
+pub mod torture;
 pub mod web;

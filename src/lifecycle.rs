@@ -50,12 +50,12 @@ pub enum ServeError {
 }
 
 /// Serves until a signal, or until the log fails.
-pub async fn serve(storage: &StorageSettings, settings: &ServerSettings) -> Result<(), ServeError> {
+pub async fn serve(storage: &StorageSettings, settings: &ServerSettings, adapters: Adapters) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
     cancel_on_signal(&stop).map_err(ServeError::Signals)?;
     let _long_files = survive_long_files().map_err(ServeError::Signals)?;
     let listener = listen(settings.addr).await?;
-    run(listener, storage, settings, Adapters::default(), stop).await
+    run(listener, storage, settings, adapters, stop).await
 }
 
 /// Opens the port. Connections wait there until the service has recovered.

@@ -13,13 +13,15 @@ use lockstream::application::rebuild::{RebuildError, RebuildProgress, RebuildRep
 use lockstream::application::verify::Report;
 use lockstream::cli::{self, Cli, Command, exit};
 use lockstream::composition::backup::{self, CommandError};
-use lockstream::composition::{StartError, maintenance};
+use lockstream::composition::{Adapters, StartError, maintenance};
 use lockstream::config::StorageSettings;
 use lockstream::infrastructure::admin_socket;
 use lockstream::infrastructure::data_folder::DataFolderError;
 use lockstream::infrastructure::event_log::recovery::ReadBytes;
 use lockstream::infrastructure::telemetry;
 use lockstream::lifecycle;
+use lockstream::torture;
+use lockstream::torture::clock::JumpingClock;
 use lockstream::web::admin::RebuildLine;
 use serde::Serialize;
 
@@ -51,7 +53,26 @@ type Outcome = Result<u8, Box<dyn Error>>;
 fn run(cli: &Cli) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match &cli.command {
-        None => runtime.block_on(lifecycle::serve(&cli.storage, &cli.server))?,
+        None => runtime.block_on(lifecycle::serve(&cli.storage, &cli.server, Adapters::default()))?,
+        &Some(Command::TortureServer { clock_seed }) => {
+            let adapters = Adapters { clock: Box::new(JumpingClock::new(clock_seed)), ..Adapters::default() };
+            runtime.block_on(lifecycle::serve(&cli.storage, &cli.server, adapters))?;
+        }
+        Some(Command::Torture(settings)) => {
+            let bar = ProgressBar::new(0).with_style(
+                ProgressStyle::with_template("torturing [{wide_bar}] {pos}/{len}, {msg}")
+                    .expect("the template is well-formed"),
+            );
+            let torturing = torture::torture(settings, &cli.server.limits, |progress| {
+                bar.set_length(progress.total);
+                bar.set_position(progress.done);
+                bar.set_message(format!("{} cycles, {} acknowledged", progress.cycles, progress.acknowledged));
+            });
+            let report = runtime.block_on(torturing)?;
+            bar.finish_and_clear();
+            print_tortured(&report, settings.json)?;
+            return Ok(if report.sound { exit::OK } else { exit::FINDINGS });
+        }
         Some(Command::Health) => return Ok(health(cli.server.addr)),
         &Some(Command::Verify { json }) => {
             let bar = byte_progress("verifying");
@@ -199,6 +220,15 @@ fn print_rebuilt(report: &RebuildReport, json: bool) -> std::io::Result<()> {
         Some(compared) => writeln!(out, "compared with the old one: {compared} lockers, {differing_lockers} differ"),
         None => writeln!(out, "not compared with the old one, which is of another log or cannot be read"),
     }
+}
+
+fn print_tortured(report: &torture::report::Report, json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, report)?;
+        return writeln!(out);
+    }
+    write!(out, "{report}")
 }
 
 /// Asks `/readyz`; no more of HTTP than that takes.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer, and what its files may not name.
-const FORBIDDEN: [(&str, &[&str]); 4] = [
+const FORBIDDEN: [(&str, &[&str]); 5] = [
     (
         "domain",
         &[
@@ -13,6 +13,7 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
             "crate::web",
             "crate::composition",
             "crate::config",
+            "crate::torture",
             "axum",
             "hyper",
             "tower",
@@ -39,6 +40,7 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
             "crate::web",
             "crate::composition",
             "crate::config",
+            "crate::torture",
             "axum",
             "hyper",
             "tower",
@@ -50,8 +52,13 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
             "SELECT",
         ],
     ),
-    ("infrastructure", &["crate::web", "crate::composition", "crate::config", "axum", "hyper", "tower"]),
-    ("web", &["crate::infrastructure", "crate::composition", "crate::config", "sqlx", "std::fs"]),
+    (
+        "infrastructure",
+        &["crate::web", "crate::composition", "crate::config", "crate::torture", "axum", "hyper", "tower"],
+    ),
+    ("web", &["crate::infrastructure", "crate::composition", "crate::config", "crate::torture", "sqlx", "std::fs"]),
+    // It knows the server from outside: by HTTP, signals and files.
+    ("torture", &["crate::web", "crate::lifecycle", "crate::cli", "application::writer", "axum", "sqlx"]),
 ];
 
 #[test]

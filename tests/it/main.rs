@@ -40,3 +40,4 @@ mod simulation;
 mod state_hash;
 mod statements;
 mod tls;
+mod torture;

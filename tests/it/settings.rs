@@ -155,9 +155,17 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         let Some(name) = argument.get_env() else { continue };
         assert!(general.stdout.contains(name.to_str().unwrap()), "{name:?} stands in --help");
     }
-    for part in
-        ["verify", "rebuild", "health", "Exit codes: 0", "3 verify, rebuild, backup or restore found something", ".env"]
-    {
+    for part in [
+        "verify",
+        "rebuild",
+        "backup",
+        "restore",
+        "health",
+        "torture",
+        "Exit codes: 0",
+        "3 verify, rebuild, backup, restore or torture found something",
+        ".env",
+    ] {
         assert!(general.stdout.contains(part), "{part:?} stands in --help");
     }
     for (command, parts) in [
@@ -166,6 +174,7 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         ("backup", &["LOCKSTREAM_DATA_DIR", "--hard-link", "--json", "also while the server runs", "Exits with 3"]),
         ("restore", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "--check", "--json", "Exits with 3"]),
         ("health", &["LOCKSTREAM_ADDR", "Exits with 0"]),
+        ("torture", &["[DIR]", "--minutes", "--cycles", "--seed", "--keep", "--json", "Exits with 3"]),
     ] {
         let help = with(&folder, &[], &[command, "--help"]);
         assert_eq!(help.code, Some(0));

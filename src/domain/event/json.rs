@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -61,6 +62,13 @@ impl CompactJson {
 /// See [`CompactJson::digest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentDigest([u8; 16]);
+
+/// 32 hex digits.
+impl fmt::Display for ContentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// Reads the bytes of a body as one JSON document and compacts it.
 ///

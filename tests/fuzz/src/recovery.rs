@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lockstream::domain::record::Head;
 use lockstream::infrastructure::event_log::recovery::{Recovered, RecoveryError, recover};
-use lockstream::infrastructure::event_log::{line, segments};
+use lockstream::infrastructure::event_log::storage::{Disk, Storage};
+use lockstream::infrastructure::event_log::{LogLimits, line, segments};
 
 use super::good;
 
@@ -38,7 +40,9 @@ pub fn recovery(input: &[u8]) {
 
 /// Opens the log as a start does; shows the head of every record.
 fn open(log: &Path, shown: &mut Vec<Head>) -> Result<Recovered, RecoveryError<String>> {
-    recover(log, &[], 1 << 30, |_, head, _| {
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    let limits = LogLimits { max_segment_bytes: 1 << 30, min_free_bytes: 0 };
+    recover(&disk, log, &[], limits, |_, head, _| {
         shown.push(head);
         Ok(())
     })

@@ -4,7 +4,7 @@ use crate::support::Folder;
 use crate::support::server::{lockstream, run};
 
 /// Each limit with values that are just outside its bounds.
-const OUTSIDE: [(&str, &str, &str); 16] = [
+const OUTSIDE: [(&str, &str, &str); 17] = [
     ("LOCKSTREAM_MAX_BODY_BYTES", "1023", "16777217"),
     ("LOCKSTREAM_BODY_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_HEAD_TIMEOUT_MS", "9", "3600001"),
