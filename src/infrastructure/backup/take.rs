@@ -247,7 +247,8 @@ impl<'o> Taking<'o> {
             let is_wanted = self.order.up_to.head().is_none_or(|head| segment.first <= head.sequence);
             segment.first > self.head.sequence && is_wanted
         };
-        let listed = segments::list(log).map_err(failed("the log cannot be read", log))?;
+        let history = History::open(log).map_err(BackupError::Unreadable)?;
+        let listed = history.upcoming();
         let (mut pending, mut total) = (Vec::new(), 0);
         for (at, segment) in listed.iter().enumerate().filter(|(_, segment)| due(segment)) {
             // The server that writes the last one may go on doing so.
