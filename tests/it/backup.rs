@@ -1,6 +1,7 @@
 //! `lockstream backup` and `restore`: whatever was acknowledged before a backup is in it, it is
 //! proven, and a server on what was restored is as the first one was.
 
+mod asked;
 mod broken;
 mod continued;
 mod interrupted;
@@ -127,6 +128,8 @@ async fn every_backup_under_load_has_whatever_was_acknowledged_before_it_began()
         let missing: Vec<_> = before.iter().filter(|id| !there.contains(id)).collect();
         assert!(missing.is_empty(), "acknowledged before the backup began: {missing:?}");
         assert!(folder.log_bytes().starts_with(&restored.log_bytes()), "it is what the log began with");
+        let copies = segments(backup).iter().flat_map(|copy| fs::read(copy).unwrap()).collect::<Vec<_>>();
+        assert!(copies == restored.log_bytes(), "the copies end with that head, however far the log had gone on");
     }
     assert!(!promises.last().unwrap().1.is_empty(), "there was something to lose");
 }

@@ -25,7 +25,6 @@ use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
 use crate::infrastructure::event_log::line;
 use crate::infrastructure::event_log::recovery::ReadBytes;
 use crate::infrastructure::event_log::segments::{self, Segment};
-use crate::infrastructure::event_log::storage::Disk;
 
 /// Held while a backup is made; there from the beginning on, so it also tells a backup's folder.
 const LOCK_FILE: &str = "backup.lock";
@@ -248,7 +247,8 @@ impl<'o> Taking<'o> {
             let is_wanted = self.order.up_to.head().is_none_or(|head| segment.first <= head.sequence);
             segment.first > self.head.sequence && is_wanted
         };
-        let listed = segments::list(&Disk, log).map_err(failed("the log cannot be read", log))?;
+        let history = History::open(log).map_err(BackupError::Unreadable)?;
+        let listed = history.upcoming();
         let (mut pending, mut total) = (Vec::new(), 0);
         for (at, segment) in listed.iter().enumerate().filter(|(_, segment)| due(segment)) {
             // The server that writes the last one may go on doing so.

@@ -134,6 +134,12 @@ impl History {
         Ok(history)
     }
 
+    /// The segments that are still to be read, as they were when the reading began.
+    #[must_use]
+    pub fn upcoming(&self) -> &[Segment] {
+        self.upcoming.as_slice()
+    }
+
     /// The end of what was read so far.
     #[must_use]
     pub const fn head(&self) -> Head {

@@ -1,19 +1,24 @@
 //! Backups and restores that are killed at a moment that nobody chose: what was there before
 //! counts, and the next attempt finishes.
 
+use std::cell::Cell;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use super::{back_up, backup_command, manifest, report, restore_command, restored, verified, write_doors, write_log};
+use super::{
+    SMALL_SEGMENTS, back_up, backup_command, manifest, report, restore_command, restored, verified, write_doors,
+    write_log,
+};
 use crate::support::events::registered;
 use crate::support::server::{Server, lockstream, run};
 use crate::support::{Folder, logs};
 
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 8;
 
 /// A part of a time that nobody chose.
 fn some_part_of(time: Duration) -> Duration {
@@ -65,6 +70,45 @@ async fn a_backup_killed_at_any_moment_leaves_the_one_before_and_the_next_one_fi
     assert_eq!(back_up(&folder, &backup)["head_sequence"], doors);
     assert_eq!(restored(&backup).0.log_bytes(), folder.log_bytes());
     assert!(!backup.join("incoming").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_killed_beside_a_server_under_load_leaves_the_one_before() {
+    let (folder, place) = (Folder::new(), Folder::new());
+    let backup = place.path().join("backup");
+    let server = Server::start_with(&folder, &[SMALL_SEGMENTS]).await;
+    let done = Cell::new(false);
+    let device = async |number: usize| {
+        for door in 0.. {
+            if done.get() {
+                break;
+            }
+            server.accept([&registered(&format!("L{number}"), &door.to_string())]).await;
+        }
+    };
+    let killing = async {
+        let mut heads = Vec::new();
+        for round in 0..ROUNDS {
+            let begin = Instant::now();
+            let command = backup_command(&folder, &backup, &[]);
+            let whole = tokio::task::spawn_blocking(move || report(command)).await.unwrap();
+            kill_at(backup_command(&folder, &backup, &[]), some_part_of(begin.elapsed())).await;
+
+            let check = restore_command(&folder, &backup, &["--check"]);
+            let checked = tokio::task::spawn_blocking(move || report(check)).await.unwrap();
+            let [before, after] = [&whole, &checked].map(|report| report["head_sequence"].as_u64().unwrap());
+            assert!(before <= after, "round {round}: {before} before, {after} after");
+            heads.push(after);
+        }
+        done.set(true);
+        heads
+    };
+    let (_, heads) = tokio::join!(join_all((0..4).map(&device)), killing);
+    assert!(heads.is_sorted() && heads[0] < *heads.last().unwrap(), "{heads:?}");
+    let last = back_up(&folder, &backup);
+    let (twin, _) = restored(&backup);
+    assert_eq!(twin.log_bytes(), folder.log_bytes());
+    assert_eq!(verified(&twin)["head_hash"], last["head_hash"]);
 }
 
 #[test]
