@@ -21,6 +21,7 @@ pub mod journal;
 pub mod plan;
 pub mod random;
 pub mod report;
+pub mod round;
 pub mod run;
 pub mod server;
 

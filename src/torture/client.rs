@@ -1,9 +1,7 @@
 //! A client: sends what its device reports, repeats what got no answer, and notes all of it.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,57 +13,14 @@ use crate::domain::record::RecordedAt;
 use crate::torture::connection::{Answer, Connection, Failure, post_and_leave};
 use crate::torture::device::Device;
 use crate::torture::event::{Planned, Prepared};
-use crate::torture::journal::{Entry, Expected, Journal, Outcome};
-use crate::torture::plan::Mix;
+use crate::torture::journal::{Entry, Expected, Outcome};
 use crate::torture::random::Random;
+use crate::torture::round::Round;
 
-/// How many acknowledged events are kept to be repeated.
-const MAX_RECENT: usize = 512;
 /// The pause after an answer that says "not now", or none at all.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How many connections a volley has.
 const VOLLEY: usize = 4;
-
-/// What all clients share while one server runs.
-#[derive(Debug)]
-pub struct Round {
-    pub cycle: u64,
-    pub addr: SocketAddr,
-    pub mix: Mix,
-    pub journal: Arc<Journal>,
-    pub recent: Arc<Recent>,
-    /// Nothing new is to be sent.
-    pub over: AtomicBool,
-    /// How many answers were 202.
-    pub acknowledged: AtomicU64,
-    /// How many answers said "not now".
-    pub turned_away: AtomicU64,
-}
-
-impl Round {
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
-    }
-}
-
-/// Events that were acknowledged of late, by anybody.
-#[derive(Debug, Default)]
-pub struct Recent(Mutex<VecDeque<Prepared>>);
-
-impl Recent {
-    fn add(&self, event: Prepared) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() >= MAX_RECENT {
-            events.pop_front();
-        }
-        events.push_back(event);
-    }
-
-    fn pick(&self, random: &mut Random) -> Option<Prepared> {
-        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (!events.is_empty()).then(|| events[random.index(events.len())].clone())
-    }
-}
 
 /// A client with its device.
 #[derive(Debug)]
