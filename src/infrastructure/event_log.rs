@@ -150,7 +150,7 @@ impl FileEventLog {
 /// Creates an empty segment; its name is on disk before anything is in it.
 fn begin_segment(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn Appendable>> {
     let mut file = storage.create(path)?;
-    file.sync()?;
+    file.sync_all()?;
     storage.sync_names(path.parent().expect("a segment lies in a folder"))?;
     Ok(file)
 }

@@ -241,5 +241,5 @@ fn write_copy(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()
     }
     let mut copy = storage.create(path)?;
     copy.append(bytes)?;
-    copy.sync()
+    copy.sync_all()
 }

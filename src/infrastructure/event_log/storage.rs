@@ -61,6 +61,9 @@ pub trait Appendable: fmt::Debug + Send {
     /// not write.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// The same for a file that is new: all that the system knows about it too.
+    fn sync_all(&mut self) -> io::Result<()>;
+
     /// How much could be appended to a file that is `length_bytes` long.
     fn left(&self, length_bytes: u64) -> io::Result<Left>;
 
@@ -138,6 +141,10 @@ impl Appendable for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        File::sync_all(self)
     }
 
     fn left(&self, length_bytes: u64) -> io::Result<Left> {

@@ -366,6 +366,10 @@ impl Appendable for Open {
         self.disk.state().sync(self.number)
     }
 
+    fn sync_all(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+
     fn left(&self, _length_bytes: u64) -> io::Result<Left> {
         Ok(Left { disk_bytes: u64::MAX, file_bytes: u64::MAX })
     }
