@@ -199,7 +199,7 @@ impl Rebuilder {
         let position = self.position.lock().await;
         let at = position.ok_or(RebuildError::BeingWrittenAnew)?;
         next.advance(second, at.sequence).await?;
-        let (live_at, stored) = self.live.state_hashes().await?;
+        let (live_at, stored) = self.live.state_hashes().await.inspect_err(|_| self.progress.doubt_projection())?;
         let (second_at, folded) = second.state_hashes().await?;
         if live_at != at || second_at != at {
             self.progress.doubt_projection();
