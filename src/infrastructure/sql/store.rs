@@ -185,7 +185,12 @@ impl<D: Dialect> Projection for SqlStore<D> {
 
     async fn reset(self: Arc<Self>, rows: &Rows, head: Head) -> Result<(), StoreError> {
         let successor = D::successor(&self).await?;
-        successor.projection().advance(rows, Head::default(), head).await?;
+        match successor.projection().advance(rows, Head::default(), head).await? {
+            Standing::AsLeft => {}
+            Standing::Elsewhere(_) => {
+                return Err(StoreError::new("cannot be replaced", "somebody else writes the new one"));
+            }
+        }
         successor.take_over().await?.await;
         Ok(())
     }
