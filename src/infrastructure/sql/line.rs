@@ -70,15 +70,14 @@ impl<D: Dialect> Line<D> {
         let mut slot = self.connection.lock().await;
         let kept = slot.take();
         let was_kept = kept.is_some();
-        let connection = match kept {
-            Some(connection) => connection,
-            None => {
-                let opening = timeout(self.limits.open, D::connect(&self.place, self.role, self.limits.statement));
-                let no_answer = |_| StoreError::passing("could not be reached", NoAnswer(self.limits.open));
-                let connection = opening.await.map_err(no_answer)??;
-                *self.file() = D::file(&self.place);
-                connection
-            }
+        let connection = if let Some(connection) = kept {
+            connection
+        } else {
+            let opening = timeout(self.limits.open, D::connect(&self.place, self.role, self.limits.statement));
+            let no_answer = |_| StoreError::passing("could not be reached", NoAnswer(self.limits.open));
+            let connection = opening.await.map_err(no_answer)??;
+            *self.file() = D::file(&self.place);
+            connection
         };
         Ok(InUse { slot, connection, was_kept, limit: self.limits.statement })
     }
