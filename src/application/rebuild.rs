@@ -9,11 +9,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tracing::warn;
 
 use crate::application::ports::{HistoryFailure, Projection, Records, Standing, StoreError};
@@ -29,6 +30,8 @@ use crate::domain::world::{Counts, Touched, World};
 const NEAR_EVENTS: u64 = 1_000;
 /// How often it tries to come near: a log that grows faster than it can be read ends the attempts.
 const MAX_ROUNDS: usize = 100;
+/// How often it looks whether the first projection is still of use.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// How many lockers are named whose hashes differ; the rest are counted.
 const MAX_NAMED_LOCKERS: usize = 20;
 
@@ -182,6 +185,17 @@ impl Rebuilder {
         Ok(report.after(begin))
     }
 
+    /// Waits until the first projection is found to be of no use: what is to be written in its place
+    /// waits for this rebuild to end.
+    async fn wait_until_written_anew(&self) {
+        loop {
+            sleep(LOOK_PAUSE).await;
+            if self.position.lock().await.is_none() {
+                return;
+            }
+        }
+    }
+
     /// Brings the second projection to where the first stands and compares them. The first stands
     /// still as long as the answer lives.
     async fn compare(
@@ -191,7 +205,10 @@ impl Rebuilder {
         force: bool,
     ) -> Result<(MutexGuard<'_, Option<Head>>, RebuildReport), RebuildError> {
         for _ in 0..MAX_ROUNDS {
-            next.advance(second, self.progress.projected()).await?;
+            tokio::select! {
+                advanced = next.advance(second, self.progress.projected()) => advanced?,
+                () = self.wait_until_written_anew() => return Err(RebuildError::BeingWrittenAnew),
+            }
             if self.progress.projected().get().saturating_sub(next.written.sequence.get()) <= NEAR_EVENTS {
                 break;
             }
@@ -199,7 +216,7 @@ impl Rebuilder {
         let position = self.position.lock().await;
         let at = position.ok_or(RebuildError::BeingWrittenAnew)?;
         next.advance(second, at.sequence).await?;
-        let (live_at, stored) = self.live.state_hashes().await?;
+        let (live_at, stored) = self.live.state_hashes().await.inspect_err(|_| self.progress.doubt_projection())?;
         let (second_at, folded) = second.state_hashes().await?;
         if live_at != at || second_at != at {
             self.progress.doubt_projection();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::application::ports::{Durable, Projection, StoreError};
+use crate::application::ports::{Durable, Projection, Standing, StoreError};
 use crate::application::rebuild::{Differences, RebuildError, RebuildReport};
 use crate::application::verify::{Report, Verification};
 use crate::composition::{AtCheckpoint, StartError, lock, open_log};
@@ -32,10 +32,11 @@ pub async fn rebuild(
     let database = |source| StartError::Database { url: storage.database(), source };
     let successor = Arc::clone(&live).successor().await.map_err(database)?;
     let made = match make(storage, limits, force, live.as_ref(), on_read).await {
-        Ok((rows, head, report)) => {
-            let written = successor.projection().advance(&rows, Head::default(), head).await;
-            written.map(|_| report).map_err(database)
-        }
+        Ok((rows, head, report)) => match successor.projection().advance(&rows, Head::default(), head).await {
+            Ok(Standing::AsLeft) => Ok(report),
+            Ok(Standing::Elsewhere(_)) => Err(RebuildError::UnderWay.into()),
+            Err(error) => Err(database(error)),
+        },
         Err(error) => Err(error),
     };
     let report = match made {

@@ -50,6 +50,11 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     /// that change.
     const SELECT_TABLES: Option<&'static str>;
 
+    /// The file that a place leads to now; `None` where there is none, or where places are no files.
+    fn file(_place: &Self::Place) -> Option<FileNumber> {
+        None
+    }
+
     /// Where a projection is.
     type Place: Debug + Send + Sync + 'static;
 
@@ -81,6 +86,9 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     /// Begins a second projection beside the first.
     fn successor(live: &Arc<SqlStore<Self>>) -> impl Future<Output = Result<Box<dyn Successor>, StoreError>> + Send;
 }
+
+/// Tells a file from another one of its name: its device and its number there.
+pub type FileNumber = (u64, u64);
 
 type Done<T> = Result<T, sqlx::Error>;
 

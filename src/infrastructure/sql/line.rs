@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use crate::application::ports::StoreError;
-use crate::infrastructure::sql::{Dialect, failed};
+use crate::infrastructure::sql::{Dialect, FileNumber, failed};
 
 /// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +46,23 @@ pub struct Line<D: Dialect> {
     role: Role,
     limits: LineLimits,
     connection: Mutex<Option<D::Connection>>,
+    /// Which file the connection was opened on.
+    file: std::sync::Mutex<Option<FileNumber>>,
 }
 
 impl<D: Dialect> Line<D> {
     pub fn new(place: &Arc<D::Place>, role: Role, limits: LineLimits) -> Self {
-        Self { place: Arc::clone(place), role, limits, connection: Mutex::new(None) }
+        Self { place: Arc::clone(place), role, limits, connection: Mutex::new(None), file: std::sync::Mutex::default() }
+    }
+
+    /// Whether the file that it uses has lost its place: it was removed, or another one put there.
+    pub fn has_lost_its_file(&self) -> bool {
+        let file = *self.file();
+        file.is_some() && file != D::file(&self.place)
+    }
+
+    fn file(&self) -> std::sync::MutexGuard<'_, Option<FileNumber>> {
+        self.file.lock().expect("no holder of this lock can panic")
     }
 
     /// Takes the connection, or opens one.
@@ -58,11 +70,14 @@ impl<D: Dialect> Line<D> {
         let mut slot = self.connection.lock().await;
         let kept = slot.take();
         let was_kept = kept.is_some();
-        let connection = match kept {
-            Some(connection) => connection,
-            None => timeout(self.limits.open, D::connect(&self.place, self.role, self.limits.statement))
-                .await
-                .map_err(|_| StoreError::passing("could not be reached", NoAnswer(self.limits.open)))??,
+        let connection = if let Some(connection) = kept {
+            connection
+        } else {
+            let opening = timeout(self.limits.open, D::connect(&self.place, self.role, self.limits.statement));
+            let no_answer = |_| StoreError::passing("could not be reached", NoAnswer(self.limits.open));
+            let connection = opening.await.map_err(no_answer)??;
+            *self.file() = D::file(&self.place);
+            connection
         };
         Ok(InUse { slot, connection, was_kept, limit: self.limits.statement })
     }
@@ -89,6 +104,7 @@ impl<D: Dialect> Line<D> {
             // One that cannot be closed in order, or not in time, is closed all the same.
             let _ = timeout(self.limits.open, D::close(connection)).await;
         }
+        *self.file() = None;
         slot
     }
 }

@@ -16,15 +16,18 @@ use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, Rese
 /// How many rows one statement writes at most, so that its parameter stays small.
 const MAX_STATEMENT_ROWS: usize = 10_000;
 
-/// The rows of one transaction as JSON arrays of arrays, for each table as many as it takes.
-pub struct RowParameters {
-    pub lockers: Vec<String>,
-    pub compartments: Vec<String>,
-    pub reservations: Vec<String>,
+/// The rows of one transaction as JSON arrays of arrays, for each table as many as it takes. Each is
+/// made when its turn comes: a transaction must not stand idle for long, nor everything be there twice.
+pub struct RowParameters<'r> {
+    pub lockers: Chunks<'r>,
+    pub compartments: Chunks<'r>,
+    pub reservations: Chunks<'r>,
 }
 
-impl RowParameters {
-    pub fn of(rows: &Rows) -> Self {
+type Chunks<'r> = Box<dyn Iterator<Item = String> + Send + 'r>;
+
+impl<'r> RowParameters<'r> {
+    pub fn of(rows: &'r Rows) -> Self {
         Self {
             lockers: in_chunks(&rows.lockers, |row| {
                 let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } =
@@ -40,8 +43,8 @@ impl RowParameters {
     }
 }
 
-fn in_chunks<'r, R, T: Serialize>(rows: &'r [R], columns: impl Fn(&'r R) -> T + Copy) -> Vec<String> {
-    rows.chunks(MAX_STATEMENT_ROWS).map(|chunk| json_rows(chunk.iter().map(columns))).collect()
+fn in_chunks<'r, R: Sync, T: Serialize>(rows: &'r [R], columns: impl Fn(&'r R) -> T + Copy + Send + 'r) -> Chunks<'r> {
+    Box::new(rows.chunks(MAX_STATEMENT_ROWS).map(move |chunk| json_rows(chunk.iter().map(columns))))
 }
 
 /// Rows or keys as one parameter.

@@ -18,7 +18,7 @@ use crate::infrastructure::sql::line::Role;
 use crate::infrastructure::sql::sqlite_file::{SqliteReplacement, file_number, rest};
 use crate::infrastructure::sql::statements::{SELECT_CHECKPOINT, Statements, statements};
 use crate::infrastructure::sql::store::SqlStore;
-use crate::infrastructure::sql::{Dialect, Done, SqlLimits, failed, not_migrated};
+use crate::infrastructure::sql::{Dialect, Done, FileNumber, SqlLimits, failed, not_migrated};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -56,6 +56,10 @@ impl Dialect for Sqlite {
     const SELECT_TABLES: Option<&'static str> = None;
 
     type Place = SqlitePlace;
+
+    fn file(place: &SqlitePlace) -> Option<FileNumber> {
+        file_number(&place.path)
+    }
 
     async fn connect(place: &SqlitePlace, role: Role, limit: Duration) -> Result<SqliteConnection, StoreError> {
         // Half of the time for the locks of others: so SQLite has said what is the matter before

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crate::application::ports::StoreError;
+use crate::infrastructure::sql::FileNumber;
 
 /// The file that a path leads to, whether it is there yet or not. One file may have several paths,
 /// but its companions and its lock lie beside the file, and a new one has to take its own place.
@@ -130,7 +131,7 @@ pub(super) fn rest(file: &Path) -> Option<(u64, SystemTime)> {
 
 /// Tells a file from another one that takes its name while this one is still there or open; `None`
 /// where there is none.
-pub(super) fn file_number(file: &Path) -> Option<(u64, u64)> {
+pub(super) fn file_number(file: &Path) -> Option<FileNumber> {
     let metadata = fs::metadata(file).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }

@@ -72,6 +72,10 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     async fn write(&self, rows: &Rows, from: Head, to: Head) -> Result<Standing, StoreError> {
+        if self.writer.has_lost_its_file() {
+            // All together: a file that is closed takes the companions away that it knows by name.
+            drop(self.hold().await);
+        }
         let mut line = self.writer.take().await?;
         let standing = Self::write_from(&mut line, rows, from, to).await.map_err(failed(WRITING))?;
         line.put_back();
@@ -168,6 +172,9 @@ impl<D: Dialect> Projection for SqlStore<D> {
     }
 
     async fn checkpoint(&self) -> Result<Head, StoreError> {
+        if self.writer.has_lost_its_file() {
+            return Err(StoreError::new(READING, "its file was removed, or another one put in its place"));
+        }
         let rows = self.checks.fetch(SELECT_CHECKPOINT, None).await?;
         rows.first().map_or_else(|| Ok(Head::default()), read_checkpoint).map_err(failed(READING))
     }
@@ -178,7 +185,12 @@ impl<D: Dialect> Projection for SqlStore<D> {
 
     async fn reset(self: Arc<Self>, rows: &Rows, head: Head) -> Result<(), StoreError> {
         let successor = D::successor(&self).await?;
-        successor.projection().advance(rows, Head::default(), head).await?;
+        match successor.projection().advance(rows, Head::default(), head).await? {
+            Standing::AsLeft => {}
+            Standing::Elsewhere(_) => {
+                return Err(StoreError::new("cannot be replaced", "somebody else writes the new one"));
+            }
+        }
         successor.take_over().await?.await;
         Ok(())
     }

@@ -130,3 +130,22 @@ async fn a_projection_that_cannot_be_read_only_now_is_not_replaced_unseen() {
     assert_eq!(leftovers(&folder).await, [""; 0]);
     assert_eq!(rebuild(&folder, &[]).code, Some(3), "it differs");
 }
+
+#[tokio::test]
+async fn a_second_projection_that_somebody_else_writes_replaces_nothing() {
+    const MEDDLING: &str = "
+        CREATE FUNCTION meddle() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF to_regclass('lockstream_next.checkpoint') IS NOT NULL THEN
+                INSERT INTO lockstream_next.checkpoint VALUES (1, 5, repeat('0', 64)) ON CONFLICT DO NOTHING;
+            END IF;
+        END $$;
+        CREATE EVENT TRIGGER meddling ON ddl_command_end EXECUTE FUNCTION meddle()";
+    let folder = Folder::on_postgres();
+    assert!(three_lockers(&folder).await.stop().success());
+    folder.execute(MEDDLING).await;
+    let before = identity(&folder).await;
+    assert_eq!(rebuild(&folder, &[]).code, Some(1));
+    assert_eq!(identity(&folder).await, before);
+    folder.execute("DROP EVENT TRIGGER meddling").await;
+    assert_eq!(rebuild(&folder, &[]).code, Some(0));
+}

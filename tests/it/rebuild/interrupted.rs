@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{leftovers, lines, order, rebuild, some_part_of, verified, write_long_log};
-use crate::support::Folder;
 use crate::support::events::registered;
 use crate::support::server::{Server, lockstream};
+use crate::support::{Folder, eventually};
 
 const ROUNDS: usize = 8;
 
@@ -112,4 +112,23 @@ async fn a_stop_does_not_wait_for_a_rebuild() {
     assert_eq!(hashes(&server).await, before);
     assert_eq!(rebuild(&folder, &[]).code, Some(0));
     assert_eq!(leftovers(&folder).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_rebuild_gives_way_to_a_projection_that_has_to_be_written_anew() {
+    let (folder, before, whole) = long_lived(20_000).await;
+    let server = Server::start(&folder).await;
+    let mut ordered = order(&folder, "/rebuild").await;
+    ordered.chunk().await.unwrap().expect("it says that it has begun");
+    let begin = Instant::now();
+
+    folder.execute("UPDATE checkpoint SET sequence = 0").await;
+    server.accept(&[registered("later", "0")]).await;
+
+    let outcome = lines(ordered).await.pop().unwrap();
+    let took = begin.elapsed();
+    assert!(outcome["failed"]["detail"].as_str().unwrap().contains("is being written anew already"), "{outcome}");
+    assert!(took < whole * 2 / 3, "it gave way after {took:?}; a whole rebuild takes {whole:?}");
+    eventually("all is there again", async || server.get("/lockers/later").await.status == 200).await;
+    assert_eq!(hashes(&server).await, before);
 }

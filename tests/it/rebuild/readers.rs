@@ -9,6 +9,7 @@ use sqlx::{Connection, Executor};
 
 use super::{leftovers, rebuild, rebuild_meanwhile, verified};
 use crate::support::events::registered;
+use crate::support::postgres::Cluster;
 use crate::support::server::Server;
 use crate::support::{Folder, eventually};
 
@@ -73,4 +74,26 @@ async fn who_reads_tables_that_are_of_no_use_any_more_does_not_keep_new_ones_fro
     reading.close().await.unwrap();
     assert!(server.stop().success());
     verified(&folder);
+}
+
+#[tokio::test]
+async fn who_may_read_all_tables_to_come_may_read_those_of_a_rebuild() {
+    const READING: &str = "SET ROLE analyst; SELECT compartments FROM lockstream.lockers";
+    let cluster = Cluster::start();
+    let folder = Folder::with(cluster.create_database());
+    // As the operations page says.
+    folder
+        .postgres()
+        .execute(
+            "CREATE ROLE analyst;
+             ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT USAGE ON SCHEMAS TO analyst;
+             ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT SELECT ON TABLES TO analyst",
+        )
+        .await;
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "0")]).await;
+    assert_eq!(server.get("/lockers/L").await.status, 200); // Waits for the projection.
+    folder.postgres().execute(READING).await;
+    assert_eq!(rebuild(&folder, &[]).code, Some(0));
+    folder.postgres().execute(READING).await;
 }
