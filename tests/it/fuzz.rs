@@ -48,7 +48,9 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 
 fn fuzz(name: &str, target: fn(&[u8]), fewer: u64) {
     let seeds = corpus(name);
-    seeds.iter().for_each(|seed| target(seed));
+    for seed in &seeds {
+        target(seed);
+    }
     let mutator = Mutator::new(&seeds, seed());
     for number in numbers(fewer) {
         let input = mutator.input(number);

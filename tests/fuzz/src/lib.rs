@@ -1,8 +1,9 @@
 //! What is fuzzed: functions that take any bytes, give them to a reader of the service, and hold
 //! what it says to properties that must hold for all bytes.
 //!
-//! The test command runs them on mutated seeds (`tests/it/fuzz.rs`), `cargo fuzz` on inputs that it
-//! finds by coverage (`tests/fuzz/fuzz_targets`). A target panics when a property does not hold.
+//! The test command runs them on mutated seeds (`tests/it/fuzz.rs`). Being plain functions of the
+//! library and nothing else, they fit whatever other fuzzer. A target panics when a property does
+//! not hold.
 
 mod event;
 mod good;

@@ -97,22 +97,17 @@ fn readable(tail: &[u8], mut head: Head) -> (usize, Head) {
 /// Whether some line begins like a record of a batch that is later than the one that is due.
 fn has_later_batch(cut: &[u8], head: Head) -> bool {
     let due = head.sequence.next().get();
-    let number = |text: &str| text.parse::<u64>().ok();
-    cut.split(|byte| *byte == b'\n').any(|line| {
-        let line = String::from_utf8_lossy(line);
-        let parts: Vec<_> = line.split(',').take(4).collect();
-        let [format, sequence, batch, recorded_at] = parts[..] else { return false };
-        let format = format.strip_prefix("{\"v\":").and_then(number);
-        let sequence = sequence.strip_prefix("\"seq\":").and_then(number);
-        let batch = batch.strip_prefix("\"batch\":").and_then(number);
-        let spelled = format!("{{\"v\":{format:?},\"seq\":{sequence:?},\"batch\":{batch:?},").replace("Some(", "");
-        let is_spelled_so = line.starts_with(&spelled.replace(')', ""));
-        format.is_some()
-            && is_spelled_so
-            && batch > Some(due)
-            && sequence >= batch
-            && recorded_at.starts_with("\"recorded_at\":\"")
-    })
+    cut.split(|byte| *byte == b'\n').filter_map(numbers).any(|[_, sequence, batch]| batch > due && sequence >= batch)
+}
+
+/// The format, the sequence and the batch at the beginning of a line.
+fn numbers(line: &[u8]) -> Option<[u64; 3]> {
+    let text = String::from_utf8_lossy(line);
+    let mut members = text.split(',');
+    let mut number = |label: &str| members.next()?.strip_prefix(label)?.parse::<u64>().ok();
+    let [format, sequence, batch] = [number("{\"v\":")?, number("\"seq\":")?, number("\"batch\":")?];
+    let spelled = format!("{{\"v\":{format},\"seq\":{sequence},\"batch\":{batch},\"recorded_at\":\"");
+    text.starts_with(&spelled).then_some([format, sequence, batch])
 }
 
 fn files_of(log: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

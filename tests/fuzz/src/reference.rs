@@ -74,7 +74,10 @@ impl<'a> Reader<'a> {
             Some('"') => self.text().map(Json::Text),
             Some('[') => {
                 let mut values = Vec::new();
-                self.members(']', |reader| Ok(values.push(reader.value(depth + 1)?)))?;
+                self.members(']', |reader| {
+                    values.push(reader.value(depth + 1)?);
+                    Ok(())
+                })?;
                 Ok(Json::Array(values))
             }
             Some('{') => {
@@ -177,6 +180,12 @@ pub struct Unsound {
     pub payload: bool,
 }
 
+impl Unsound {
+    fn note(&mut self, in_payload: bool) {
+        *(if in_payload { &mut self.payload } else { &mut self.envelope }) = true;
+    }
+}
+
 /// Looks through a whole document.
 pub fn unsound(json: &Json) -> Unsound {
     let mut found = Unsound::default();
@@ -185,13 +194,12 @@ pub fn unsound(json: &Json) -> Unsound {
 }
 
 fn look(json: &Json, depth: usize, path: &[&str], found: &mut Unsound) {
-    // Strictly inside of the member that is called payload.
-    let mut note = |inside: bool| if inside { found.payload = true } else { found.envelope = true };
     let is_payload = path.first() == Some(&"payload");
+    // Strictly inside of the payload; that it is none is a matter of the envelope.
     let inside = is_payload && path.len() > 1;
     match json {
-        Json::Text(None) => note(inside),
-        Json::Array(_) | Json::Object(_) if depth > MAX_DEPTH => note(inside),
+        Json::Text(None) => found.note(inside),
+        Json::Array(_) | Json::Object(_) if depth > MAX_DEPTH => found.note(inside),
         Json::Array(values) => {
             for value in values {
                 look(value, depth + 1, &[path, &["-"]].concat(), found);
@@ -200,8 +208,7 @@ fn look(json: &Json, depth: usize, path: &[&str], found: &mut Unsound) {
         Json::Object(members) => {
             for (at, (key, value)) in members.iter().enumerate() {
                 if key.is_none() || members[..at].iter().any(|(before, _)| before == key) {
-                    let mut note = |inside: bool| if inside { found.payload = true } else { found.envelope = true };
-                    note(is_payload);
+                    found.note(is_payload);
                 }
                 look(value, depth + 1, &[path, &[key.as_deref().unwrap_or("?")]].concat(), found);
             }

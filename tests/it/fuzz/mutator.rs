@@ -87,6 +87,9 @@ const PIECES: &[&[u8]] = &[
     b";",
 ];
 
+/// Single characters that readers often mistake for others.
+const NEIGHBOURS: &[u8] = b" \t0129aAeEfFtTzZ+-._,:;/\\'\"[]{}";
+
 pub struct Mutator<'s> {
     seeds: &'s [Vec<u8>],
     seed: u64,
@@ -117,10 +120,11 @@ impl<'s> Mutator<'s> {
         let at = random.below(input.len() + 1);
         let longest = 1 + random.below(64);
         let end = at + random.below((input.len() - at).min(longest) + 1);
-        match random.below(15) {
+        match random.below(17) {
             0 if at < input.len() => input[at] ^= 1 << random.below(8),
             1 if at < input.len() => input[at] = u8::try_from(random.below(256)).unwrap(),
-            2 => drop(input.drain(at..end)),
+            2 if at < input.len() => input[at] = NEIGHBOURS[random.below(NEIGHBOURS.len())],
+            15 => drop(input.drain(at..end)),
             3 => input.truncate(at),
             4 => copy(input, at..end, random),
             5 => {
