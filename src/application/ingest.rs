@@ -85,13 +85,16 @@ pub(crate) struct Submission {
 /// The way back to the caller. Whoever holds this holds the event's room.
 pub(crate) struct Reply {
     sender: oneshot::Sender<Result<Answer, Unavailable>>,
-    _room: Room,
+    room: Room,
 }
 
 impl Reply {
-    /// Answers and gives the room back; gives the answer back where nobody waits for it any more.
+    /// Gives the room back and answers: who has the answer finds the room free. The error is an answer
+    /// that nobody waits for any more.
     pub(crate) fn send(self, answer: Result<Answer, Unavailable>) -> Result<(), Result<Answer, Unavailable>> {
-        self.sender.send(answer)
+        let Self { sender, room } = self;
+        drop(room);
+        sender.send(answer)
     }
 }
 
@@ -114,7 +117,7 @@ impl Place<'_> {
     /// Submits an event and waits for the verdict, which comes only after the log is synced.
     pub async fn submit(self, event: ReceivedEvent, room: Room) -> Result<Answer, Unavailable> {
         let (sender, answer) = oneshot::channel();
-        let reply = Reply { sender, _room: room };
+        let reply = Reply { sender, room };
         self.permit.send(Command::Submit(Submission { event, reply }));
         match timeout(self.answer_within, answer).await {
             Ok(Ok(answer)) => answer,

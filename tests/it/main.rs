@@ -24,6 +24,7 @@ mod limits;
 mod lost_history;
 mod model;
 mod outage;
+mod overload;
 mod plans;
 mod ports;
 mod proxy;
