@@ -88,13 +88,15 @@ pub(crate) struct Reply {
     room: Room,
 }
 
+/// The caller gave up before the answer came.
+pub(crate) struct NobodyWaits;
+
 impl Reply {
-    /// Gives the room back and answers: who has the answer finds the room free. The error is an answer
-    /// that nobody waits for any more.
-    pub(crate) fn send(self, answer: Result<Answer, Unavailable>) -> Result<(), Result<Answer, Unavailable>> {
+    /// Gives the room back and answers: who has the answer finds the room free.
+    pub(crate) fn send(self, answer: Result<Answer, Unavailable>) -> Result<(), NobodyWaits> {
         let Self { sender, room } = self;
         drop(room);
-        sender.send(answer)
+        sender.send(answer).map_err(|_| NobodyWaits)
     }
 }
 
