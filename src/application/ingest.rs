@@ -89,13 +89,18 @@ pub(crate) struct Submission {
 /// The way back to the caller. Whoever holds this holds the event's room.
 pub(crate) struct Reply {
     sender: oneshot::Sender<Result<Answer, Unavailable>>,
-    _room: Room,
+    room: Room,
 }
 
+/// The caller gave up before the answer came.
+pub(crate) struct NobodyWaits;
+
 impl Reply {
-    /// Answers and gives the room back; gives the answer back where nobody waits for it any more.
-    pub(crate) fn send(self, answer: Result<Answer, Unavailable>) -> Result<(), Result<Answer, Unavailable>> {
-        self.sender.send(answer)
+    /// Gives the room back and answers: who has the answer finds the room free.
+    pub(crate) fn send(self, answer: Result<Answer, Unavailable>) -> Result<(), NobodyWaits> {
+        let Self { sender, room } = self;
+        drop(room);
+        sender.send(answer).map_err(|_| NobodyWaits)
     }
 }
 
@@ -118,7 +123,7 @@ impl Place<'_> {
     /// Submits an event and waits for the verdict, which comes only after the log is synced.
     pub async fn submit(self, event: ReceivedEvent, room: Room) -> Result<Answer, Unavailable> {
         let (sender, answer) = oneshot::channel();
-        let reply = Reply { sender, _room: room };
+        let reply = Reply { sender, room };
         self.permit.send(Command::Submit(Submission { event, reply }));
         match timeout(self.answer_within, answer).await {
             Ok(Ok(answer)) => answer,

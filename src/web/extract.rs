@@ -9,9 +9,10 @@ use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::application::inflight::Room;
+use crate::application::ingest::Unavailable;
 use crate::web::catalogue::Code;
 use crate::web::problem::Problem;
-use crate::web::{App, SharedApp, WebLimits};
+use crate::web::{SharedApp, WebLimits};
 
 /// How much of a refused body is read and thrown away. A client that writes all before it reads
 /// would otherwise lose the answer with its connection.
@@ -29,40 +30,49 @@ impl FromRequest<SharedApp> for JsonBody {
 
     async fn from_request(request: Request, app: &SharedApp) -> Result<Self, Problem> {
         let deadline = Instant::now() + app.limits.body_timeout;
-        let room = match admit(request.headers(), app) {
-            Ok(room) => room,
+        let announced = announced(request.headers());
+        let room = match problem_of_head(request.headers(), announced, &app.limits) {
+            Some(problem) => Err(problem),
+            None => app.writer.room(announced).map_err(Problem::from),
+        };
+        match room {
+            Ok(room) => read(request.into_body(), room, &app.limits, deadline).await,
             Err(problem) => {
                 // Who asks beforehand is not told to go on.
                 if !request.headers().contains_key(header::EXPECT) {
                     discard(request.into_body(), deadline);
                 }
-                return Err(problem);
+                Err(problem)
             }
-        };
-        read(request.into_body(), room, &app.limits, deadline).await
+        }
     }
 }
 
-/// Looks for what is wrong before any of the body is read.
-fn admit(headers: &HeaderMap, app: &App) -> Result<Room, Problem> {
+/// The length that is announced, 0 where there is none.
+fn announced(headers: &HeaderMap) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    usize::try_from(length.unwrap_or(0_u64)).unwrap_or(usize::MAX)
+}
+
+/// What is wrong before any of the body is read.
+fn problem_of_head(headers: &HeaderMap, announced: usize, limits: &WebLimits) -> Option<Problem> {
     if !is_json(headers) {
         let detail = "The header content-type has to be application/json.";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        return Some(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let announced: u64 = announced.unwrap_or_default();
-    match usize::try_from(announced) {
-        Ok(announced) if announced <= app.limits.body_bytes => Ok(app.writer.room(announced)?),
-        _ => Err(too_large(&app.limits)),
-    }
+    (announced > limits.body_bytes).then(|| too_large(limits))
 }
 
 async fn read(mut body: Body, room: Room, limits: &WebLimits, deadline: Instant) -> Result<JsonBody, Problem> {
     match timeout_at(deadline, receive(&mut body, room, limits)).await {
         Ok(Ok(received)) => Ok(received),
-        Ok(Err(NotReceived::Refused(problem))) => {
+        Ok(Err(NotReceived::TooLarge)) => {
             discard(body, deadline);
-            Err(problem)
+            Err(too_large(limits))
+        }
+        Ok(Err(NotReceived::NoRoom(unavailable))) => {
+            discard(body, deadline);
+            Err(unavailable.into())
         }
         Ok(Err(NotReceived::Broken(error))) => {
             Err(Problem::new(Code::BodyInterrupted, format!("The body could not be read: {error}.")))
@@ -76,8 +86,8 @@ async fn read(mut body: Body, room: Room, limits: &WebLimits, deadline: Instant)
 
 /// Why a body did not come to its end, within its time.
 enum NotReceived {
-    /// There is more of it than may be.
-    Refused(Problem),
+    TooLarge,
+    NoRoom(Unavailable),
     Broken(axum::Error),
 }
 
@@ -85,20 +95,22 @@ enum NotReceived {
 /// Pieces of others are copied together: each keeps a whole buffer of its connection alive, be it one
 /// byte long, and a body sent byte by byte would keep thousands.
 async fn receive(body: &mut Body, mut room: Room, limits: &WebLimits) -> Result<JsonBody, NotReceived> {
+    let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let most = announced.unwrap_or(limits.body_bytes);
     let mut bytes = Vec::new();
-    let mut make_room = |bytes| room.grow_to(bytes).map_err(|error| NotReceived::Refused(error.into()));
+    let mut make_room = |bytes| room.grow_to(bytes).map_err(NotReceived::NoRoom);
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(NotReceived::Broken)?.into_data() else { continue };
         let length = bytes.len() + piece.len();
         if length > limits.body_bytes {
-            return Err(NotReceived::Refused(too_large(limits)));
+            return Err(NotReceived::TooLarge);
         }
         if bytes.is_empty() && body.is_end_stream() {
             make_room(length)?;
             return Ok(JsonBody { bytes: piece, room });
         }
         if length > bytes.capacity() {
-            let capacity = length.max(2 * bytes.capacity()).min(limits.body_bytes);
+            let capacity = length.max(2 * bytes.capacity()).min(most);
             make_room(capacity)?;
             bytes.reserve_exact(capacity - bytes.len());
         }

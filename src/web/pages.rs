@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use http_body_util::BodyExt;
 use tokio::sync::Mutex;
+use tokio::task::yield_now;
 
 use crate::web::catalogue::{Code, Entry};
 use crate::web::extract::PathIds;
@@ -65,14 +66,27 @@ pub async fn made_once(
         if parts.status != StatusCode::OK {
             return Response::from_parts(parts, body);
         }
-        let body = body.collect().await.expect("what is in memory can be read");
-        let file = (parts.headers, body.to_bytes());
+        let file = (parts.headers, whole(body).await);
         files.insert(key, file.clone());
         file
     };
     let mut response = Response::new(Body::from(bytes));
     *response.headers_mut() = headers;
     response
+}
+
+/// All of a body that is made from what is in memory. Packing takes a while; between two pieces
+/// others have their turn.
+async fn whole(mut body: Body) -> Bytes {
+    let mut pieces = Vec::new();
+    while let Some(frame) = body.frame().await {
+        pieces.extend(frame.expect("what is in memory can be read").into_data());
+        yield_now().await;
+    }
+    match pieces.as_slice() {
+        [one] => one.clone(),
+        several => several.concat().into(),
+    }
 }
 
 /// Whether a client takes what is packed with gzip.

@@ -29,6 +29,7 @@ mod lost_history;
 mod matrix;
 mod model;
 mod outage;
+mod overload;
 mod plans;
 mod ports;
 mod proxy;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::PATIENCE;
@@ -52,6 +52,22 @@ impl Wire {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, read: Vec::new() }
+    }
+
+    /// A client that takes little of its answers at a time.
+    pub async fn connect_reluctantly(server: &Server) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2_048).unwrap();
+        Self { stream: socket.connect(server.addr).await.unwrap(), read: Vec::new() }
+    }
+
+    /// Takes one byte of what the server says, if there is any by now; false at the end.
+    pub async fn sip(&mut self) -> bool {
+        let mut byte = [0];
+        match timeout(Duration::ZERO, self.stream.read(&mut byte)).await {
+            Ok(read) => read.is_ok_and(|count| count > 0),
+            Err(_) => true,
+        }
     }
 
     /// Sends bytes; the server has to take them.
