@@ -13,6 +13,7 @@
 mod flipped;
 mod layout;
 mod outcome;
+mod read_only;
 mod segments;
 mod told;
 mod truncated;

@@ -172,7 +172,7 @@ pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head,
         let found = contents_of_one(path, limits).await;
         // A rebuild that put another file there in between may have shown something of both.
         if file_number(path) == Some(before) {
-            return found.map(Some);
+            return found;
         }
     }
 }
@@ -180,10 +180,13 @@ pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head,
 /// Every process that has the file open keeps its write-ahead log beside it, be it empty, from its
 /// first look into the file on; the last one to close it in order takes that away. So a file without
 /// one is at rest. Whether it stayed so is asked again afterwards.
-async fn contents_of_one(path: &Path, limits: SqlLimits) -> Result<(Head, Rows), StoreError> {
+async fn contents_of_one(path: &Path, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
     let contents = async |access| {
-        let store = SqlStore::<Sqlite>::new(SqlitePlace { path: path.to_owned(), access }, limits);
-        store.contents().await
+        let place = SqlitePlace { path: path.to_owned(), access };
+        if !has_tables(&place, limits.statement).await? {
+            return Ok(None);
+        }
+        SqlStore::<Sqlite>::new(place, limits).contents().await.map(Some)
     };
     if let Some(before) = rest(path) {
         let found = contents(Access::AtRest).await;
@@ -192,4 +195,16 @@ async fn contents_of_one(path: &Path, limits: SqlLimits) -> Result<(Head, Rows),
         }
     }
     contents(Access::ReadOnly).await
+}
+
+/// Whether there is a projection in the file. A crash may take back its very first transactions too,
+/// and then it is as good as none.
+async fn has_tables(place: &SqlitePlace, limit: Duration) -> Result<bool, StoreError> {
+    let mut connection = <Sqlite as Dialect>::connect(place, Role::Reader, limit).await?;
+    let exists = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'checkpoint')")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed("could not be read"))?;
+    <Sqlite as Dialect>::close(connection).await;
+    Ok(exists)
 }

@@ -298,6 +298,19 @@ async fn a_torn_end_is_foretold_by_verify_then_cut_and_kept() {
 }
 
 #[tokio::test]
+async fn a_database_file_that_a_crash_left_empty_is_none_and_no_damage() {
+    let folder = Folder::on_sqlite();
+    logs::write(&folder.log(), &[vec![crate::support::events::registered("L", "A1")]]);
+    fs::write(folder.database(), "").unwrap();
+    let mut verify = lockstream(&folder);
+    verify.arg("verify");
+    let ended = run(verify);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    says(&ended.stdout, &["projection: there is none; the next start makes it"]);
+    assert_eq!(Server::start(&folder).await.get("/lockers/L").await.status, 200);
+}
+
+#[tokio::test]
 async fn what_the_documents_say_about_going_on_without_what_is_lost_works() {
     let service = Stopped::new().await;
     let line = service.layout.line(*service.layout.sequences(1).start() + 2).clone();
