@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -27,6 +28,9 @@ use crate::web::server::{self, ConnectionLimits};
 /// How long a service whose log failed goes on answering 503, so that clients and load balancers
 /// see it.
 const FAILURE_LINGER: Duration = Duration::from_secs(1);
+
+/// How many may give orders at once; the next one waits.
+const MAX_ORDERS: usize = 16;
 
 /// The file descriptors that no client gets: the log and its next segment, the database's lines
 /// (with SQLite three each) and those of a rebuild, the runtime, whatever the system opens.
@@ -82,7 +86,8 @@ pub async fn run(
     };
     let Service { router, writer, projector, rebuilder, progress, folder, locks, start } = service;
     let stop_serving = CancellationToken::new();
-    take_orders(&folder, Admin { rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() });
+    let orders =
+        take_orders(&folder, limits, Admin { rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() });
     info!(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
@@ -105,6 +110,7 @@ pub async fn run(
         head_timeout: millis(limits.head_timeout_ms),
         write_timeout: millis(limits.write_timeout_ms),
         stop_timeout: limits.stop_timeout(),
+        keep_alive: true,
     };
     let serving = tokio::spawn(server::serve(listener, router, connections, stop_serving.clone()));
 
@@ -134,6 +140,10 @@ pub async fn run(
             "the projection could not be brought up to date; the next start will"
         );
     }
+    if let Some(orders) = orders {
+        // The socket is gone before the next server can have the folder.
+        orders.await.expect("the task that takes orders does not panic");
+    }
     folder.mark_clean_stop(remains.head)?;
     info!(head_sequence = remains.head.sequence.get(), "stopped");
     drop(locks);
@@ -142,25 +152,28 @@ pub async fn run(
 
 /// Serves the orders of whoever runs the service until that stops. A folder on a file system that
 /// knows no sockets costs the orders and nothing else.
-fn take_orders(folder: &DataFolder, admin: Admin) {
+fn take_orders(folder: &DataFolder, limits: &Limits, admin: Admin) -> Option<JoinHandle<()>> {
+    let connections = ConnectionLimits {
+        max_connections: MAX_ORDERS,
+        head_timeout: millis(limits.head_timeout_ms),
+        write_timeout: millis(limits.write_timeout_ms),
+        stop_timeout: limits.stop_timeout(),
+        keep_alive: false,
+    };
     let path = folder.admin_socket();
-    match admin_socket::listen(&path) {
-        Ok(listener) => {
-            let stop = admin.stop.clone();
-            let serving = axum::serve(listener, admin::router(admin)).into_future();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    _ = serving => {}
-                }
-                // What is left of it says nothing; the next start removes it.
-                let _ = std::fs::remove_file(path);
-            });
-        }
+    let listener = match admin_socket::listen(&path) {
+        Ok(listener) => listener,
         Err(error) => {
             warn!(%error, path = %path.display(), "no orders can be taken; a rebuild or a backup needs a stop");
+            return None;
         }
-    }
+    };
+    let stop = admin.stop.clone();
+    Some(tokio::spawn(async move {
+        server::serve(listener, admin::router(admin), connections, stop).await;
+        // What is left of it says nothing; the next start removes it.
+        let _ = std::fs::remove_file(path);
+    }))
 }
 
 /// How many connections there may be, so that clients never take the descriptor without which the

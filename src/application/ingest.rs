@@ -160,10 +160,14 @@ impl WriterQueue {
     /// a sentence.
     pub async fn check_log(&self, limit: Duration) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        self.try_send(Command::Aside(Aside::CheckLog(reply))).map_err(|error| error.to_string())?;
-        match timeout(limit, answer).await {
-            Ok(Ok(checked)) => checked.map_err(|no_room| no_room.to_string()),
-            Ok(Err(_)) => Err(Unavailable::LogFailed.to_string()),
+        let checked = async {
+            // A full queue is no reason to say no: whoever waits for a place gets one.
+            self.commands.send(Command::Aside(Aside::CheckLog(reply))).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(limit, checked).await {
+            Ok(Some(checked)) => checked.map_err(|no_room| no_room.to_string()),
+            Ok(None) => Err(self.ended().to_string()),
             Err(_) => Err(format!("the writer did not answer within {} ms", limit.as_millis())),
         }
     }
@@ -193,10 +197,6 @@ impl WriterQueue {
     /// Waits until the writer takes nothing more.
     pub async fn closed(&self) {
         self.commands.closed().await;
-    }
-
-    fn try_send(&self, command: Command) -> Result<(), Unavailable> {
-        self.commands.try_send(command).map_err(|error| self.turned_away(&error))
     }
 
     fn turned_away<T>(&self, error: &TrySendError<T>) -> Unavailable {

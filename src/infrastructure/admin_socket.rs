@@ -18,6 +18,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How many bytes of a path an address of a socket holds for sure.
 const MAX_PATH_BYTES: usize = 100;
 
+/// How long the server may say nothing. It tells five times a second how far it is.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+
 /// Opens the socket for the server that holds the folder's lock. What a killed one left is removed.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
@@ -32,6 +35,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 /// Sends an order and hands on each line of the answer's body, for as long as it takes.
 pub fn order(path: &Path, target: &str, on_line: impl FnMut(&str)) -> io::Result<()> {
     let stream = with_short(path, |path| UnixStream::connect(path))?;
+    stream.set_read_timeout(Some(SILENCE_LIMIT))?;
     exchange(stream, "POST", target, on_line)
 }
 

@@ -1,6 +1,7 @@
 //! The listening side: accepts connections within their limits and ends them in order.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,8 +9,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutWriter;
@@ -34,13 +35,43 @@ pub struct ConnectionLimits {
     pub write_timeout: Duration,
     /// How long connections may take to end after the stop.
     pub stop_timeout: Duration,
+    /// Whether a connection may carry one request after another.
+    pub keep_alive: bool,
+}
+
+/// Where connections come from.
+pub trait Listener: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Send + 'static;
+
+    /// The next connection.
+    fn connection(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn connection(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // An answer is one write; nothing is to be waited for.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn connection(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
 }
 
 /// Serves until `stop`, then finishes the requests under way. False when some did not finish in
 /// time and were cut off.
-pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) -> bool {
+pub async fn serve(listener: impl Listener, router: Router, limits: ConnectionLimits, stop: CancellationToken) -> bool {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
+        .keep_alive(limits.keep_alive)
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES)
         .max_header_size(HEAD_BYTES);
@@ -75,11 +106,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
     timeout(limits.stop_timeout, graceful.shutdown()).await.is_ok()
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept<L: Listener>(listener: &L, places: &Arc<Semaphore>) -> io::Result<(L::Stream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
     loop {
-        let accepted = listener.accept().await.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));
-        match accepted {
+        match listener.connection().await {
             Ok(stream) => return Ok((stream, place)),
             // This client is gone already; nothing is the matter with the next one.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}

@@ -62,13 +62,7 @@ fn postgres(url: &str) -> Result<DatabaseUrl, String> {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let names = || query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
     if let Some(unknown) = names().find(|name| !PARAMETERS.contains(name) && !name.starts_with("options[")) {
-        // With an `@` behind it, the `?` may be one of a password, and the name a part of that.
-        let named = if query.contains('@') {
-            "a parameter after the `?` is not known (a `?` in a password has to be written %3F)".to_owned()
-        } else {
-            format!("the parameter {unknown:?} is not known")
-        };
-        return Err(format!("{named}; known are {}", PARAMETERS.join(", ")));
+        return Err(format!("the parameter {unknown:?} is not known; known are {}", PARAMETERS.join(", ")));
     }
     let options: PgConnectOptions = url.parse().map_err(|error| match error {
         // What the driver says of a parameter names its value, and that may be secret.

@@ -129,6 +129,24 @@ async fn whoever_gives_an_order_and_goes_away_or_does_not_listen_holds_nothing_u
 }
 
 #[tokio::test]
+async fn more_orders_than_places_wait_and_take_nothing_from_the_service() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &[("LOCKSTREAM_HEAD_TIMEOUT_MS", "2000")]).await;
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().count();
+    let before = descriptors();
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(UnixStream::connect(folder.path().join("admin.sock")).await.unwrap());
+    }
+    server.accept(&[registered("L", "A1")]).await;
+    assert!(descriptors() < before + 40, "{} descriptors, and {before} before", descriptors());
+    // Who says nothing loses the place.
+    is_served(&folder).await;
+    drop(idle);
+    assert!(server.stop().success());
+}
+
+#[tokio::test]
 async fn a_folder_in_use_whose_owner_takes_no_orders_is_told_apart() {
     let folder = Folder::new();
     let server = Server::start(&folder).await;
