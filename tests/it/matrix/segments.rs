@@ -74,10 +74,10 @@ impl Case<'_> {
             path.display()
         ))
     }
+}
 
-    fn starts(&self, kept: usize) -> Outcome {
-        Outcome::Starts { kept, torn: None }
-    }
+fn starts(kept: usize) -> Outcome {
+    Outcome::Starts { kept, torn: None }
 }
 
 /// Does something to each segment of a whole log in turn; `harm` says what the outcome has to be.
@@ -106,11 +106,11 @@ fn with_each_segment(what: &str, harm: impl Fn(&Case<'_>) -> Outcome + Sync) {
 fn a_segment_that_is_missing_or_empty_is_found_unless_it_was_the_last() {
     with_each_segment("a segment is missing", |case| {
         case.remove(case.segment);
-        if case.is_last() { case.starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
+        if case.is_last() { starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
     });
     with_each_segment("a segment is empty", |case| {
         case.write(case.segment, b"");
-        if case.is_last() { case.starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
+        if case.is_last() { starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
     });
 }
 
@@ -148,7 +148,7 @@ fn a_segment_in_the_place_of_another_is_found() {
     });
     with_each_segment("a segment is there under the name of the next, too", |case| {
         if case.is_last() {
-            return case.starts(case.layout.lines.len());
+            return starts(case.layout.lines.len());
         }
         let next = case.segment + 1;
         case.write(next, case.bytes(case.segment));
@@ -195,11 +195,11 @@ fn joined_segments_are_one_longer_segment_and_a_copy_left_behind_is_named() {
             case.write(case.segment - 1, &joined);
             case.remove(case.segment);
         }
-        case.starts(case.layout.lines.len())
+        starts(case.layout.lines.len())
     });
     with_each_segment("a segment is joined to the one before, and is there still", |case| {
         if case.segment == 0 {
-            return case.starts(case.layout.lines.len());
+            return starts(case.layout.lines.len());
         }
         let joined = [case.bytes(case.segment - 1), case.bytes(case.segment)].concat();
         case.write(case.segment - 1, &joined);
@@ -221,7 +221,7 @@ fn a_segment_under_another_name_is_found() {
     with_each_segment("a copy claims to begin where no segment does", |case| {
         let (first, last) = case.layout.sequences(case.segment).into_inner();
         if first == last {
-            return case.starts(case.layout.lines.len()); // No sequence is left that such a copy could claim.
+            return starts(case.layout.lines.len()); // No sequence is left that such a copy could claim.
         }
         fs::write(case.log.join(Layout::name(last)), case.bytes(case.segment)).unwrap();
         case.superfluous(last, last)
@@ -246,7 +246,7 @@ fn files_with_other_endings_beside_the_segments_are_none_of_the_log_s() {
             let copy = case.log.join(case.name(case.segment)).with_extension(ending);
             fs::write(copy, case.bytes(case.segment)).unwrap();
         }
-        case.starts(case.layout.lines.len())
+        starts(case.layout.lines.len())
     });
 }
 
@@ -319,6 +319,6 @@ fn a_segment_that_is_no_file_is_named_and_never_waited_for() {
         let path = case.log.join(case.name(case.segment));
         fs::rename(&path, path.with_extension("elsewhere")).unwrap();
         symlink(path.with_extension("elsewhere"), &path).unwrap();
-        case.starts(case.layout.lines.len())
+        starts(case.layout.lines.len())
     });
 }

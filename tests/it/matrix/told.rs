@@ -115,7 +115,9 @@ impl Stopped {
 }
 
 fn says(error: &str, parts: &[&str]) {
-    parts.iter().for_each(|part| assert!(error.contains(part), "{part:?} is missing in {error}"));
+    for part in parts {
+        assert!(error.contains(part), "{part:?} is missing in {error}");
+    }
 }
 
 fn shown(path: &Path) -> &str {
