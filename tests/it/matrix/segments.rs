@@ -2,105 +2,15 @@
 //! no files at all: each segment in turn, the first and the last included. The ordinary run does it
 //! to a log of 200 records, the entire one to that of a thousand.
 
+mod case;
+
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::sync::OnceLock;
 
+use crate::matrix::each;
 use crate::matrix::layout::{Layout, Scratch};
-use crate::matrix::outcome::{Outcome, Proof, Torn, start};
-use crate::matrix::{each, entirely};
-use crate::support::logs;
-
-fn log() -> &'static Layout {
-    static SHORT: OnceLock<Layout> = OnceLock::new();
-    if entirely() { Layout::get() } else { SHORT.get_or_init(|| Layout::write(200)) }
-}
-
-/// A log in its folder, of which something happens to one segment.
-struct Case<'l> {
-    layout: &'l Layout,
-    log: &'l Path,
-    segment: usize,
-}
-
-impl Case<'_> {
-    fn name(&self, segment: usize) -> &str {
-        &self.layout.segments[segment].0
-    }
-
-    fn bytes(&self, segment: usize) -> &[u8] {
-        &self.layout.segments[segment].1
-    }
-
-    fn first(&self, segment: usize) -> usize {
-        *self.layout.sequences(segment).start()
-    }
-
-    fn write(&self, segment: usize, bytes: &[u8]) {
-        fs::write(self.log.join(self.name(segment)), bytes).unwrap();
-    }
-
-    fn remove(&self, segment: usize) {
-        fs::remove_file(self.log.join(self.name(segment))).unwrap();
-    }
-
-    fn is_last(&self) -> bool {
-        self.segment + 1 == self.layout.segments.len()
-    }
-
-    /// Loss at the beginning of a segment, which is due there with its first sequence.
-    fn lost_from(&self, segment: usize) -> Outcome {
-        Outcome::Lost {
-            segment: self.name(segment).to_owned(),
-            line: 1,
-            offset_bytes: 0,
-            sequence: self.first(segment),
-        }
-    }
-
-    /// What becomes of a last segment in which nothing is sound from `offset_bytes` on.
-    fn torn(&self, offset_bytes: usize, bytes: usize, kept: usize) -> Outcome {
-        let segment = self.name(self.segment).to_owned();
-        Outcome::Starts { kept, torn: Some(Torn { segment, offset_bytes, bytes }) }
-    }
-
-    /// A file whose first sequence the log has, and more, before it comes to that file.
-    fn superfluous(&self, first: usize, before: usize) -> Outcome {
-        let path = self.log.join(Layout::name(first));
-        Outcome::Unreadable(format!(
-            "{} cannot be read: its name says that it begins with sequence {first}, but the segments before it go on \
-             to sequence {before}: if it is a copy, move it out of the folder",
-            path.display()
-        ))
-    }
-}
-
-fn starts(kept: usize) -> Outcome {
-    Outcome::Starts { kept, torn: None }
-}
-
-/// Does something to each segment of a whole log in turn; `harm` says what the outcome has to be.
-/// Where it is a refusal, no file may be changed, and putting the segments back has to be enough.
-fn with_each_segment(what: &str, harm: impl Fn(&Case<'_>) -> Outcome + Sync) {
-    let layout = log();
-    let segments: Vec<_> = (0..layout.segments.len()).collect();
-    each(what, layout, &segments, |scratch, segment| {
-        let log = scratch.log();
-        scratch.lay(layout, layout.segments.len());
-        let case = Case { layout, log: &log, segment: *segment };
-        let expected = harm(&case);
-        let before = logs::files(&log);
-
-        let outcome = start(&log, &[]);
-
-        assert_eq!(outcome, expected, "{what}: {}", case.name(*segment));
-        if !matches!(outcome, Outcome::Starts { .. }) {
-            assert!(logs::files(&log) == before, "{what}: {}: nothing was changed", case.name(*segment));
-        }
-        scratch.clear();
-    });
-}
+use crate::matrix::outcome::{Outcome, Proof, start};
+use crate::matrix::segments::case::{Case, log, starts, unless_last, with_each_segment};
 
 #[test]
 fn a_segment_that_is_missing_or_empty_is_found_unless_it_was_the_last() {
@@ -276,21 +186,6 @@ fn what_an_editor_or_a_transfer_does_to_a_segment_is_found() {
         case.write(case.segment, &vec![0; case.bytes(case.segment).len()]);
         unless_last(case, 0, case.bytes(case.segment).len())
     });
-}
-
-/// Damage after the first `sound` lines: lost, and where the segment is the last and only the
-/// remaining `bytes` are at stake, torn, if they show nothing of a later batch.
-fn unless_last(case: &Case<'_>, sound: usize, bytes: usize) -> Outcome {
-    let (first, last) = case.layout.sequences(case.segment).into_inner();
-    let due = first + sound;
-    let offset_bytes = if sound == 0 { 0 } else { case.layout.line(due - 1).end };
-    let is_legible = fs::read(case.log.join(case.name(case.segment))).unwrap().contains(&b'{');
-    let shows_later = is_legible && due <= last && case.layout.line(last).batch.0 > due;
-    if case.is_last() && !shows_later {
-        return case.torn(offset_bytes, bytes, due - 1);
-    }
-    let segment = case.name(case.segment).to_owned();
-    Outcome::Lost { segment, line: sound as u64 + 1, offset_bytes, sequence: due }
 }
 
 #[test]
