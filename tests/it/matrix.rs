@@ -9,6 +9,7 @@
 //! A recovery reads the log from its beginning, so a case costs what lies before the damage. The
 //! ordinary run therefore tries every byte (or bit) in the first segments and a stated sample of the
 //! others; with `LOCKSTREAM_MATRIX=all` it tries every one everywhere.
+#![expect(clippy::cast_possible_truncation, reason = "lengths and numbers of a small log fit everywhere")]
 
 mod flipped;
 mod layout;
@@ -43,5 +44,5 @@ pub fn each<C: Sync>(what: &str, layout: &Layout, cases: &[C], check: impl Fn(&S
             });
         }
     });
-    println!("{what}: {} cases in {} ms", cases.len(), begin.elapsed().as_millis());
+    eprintln!("{what}: {} cases in {} ms", cases.len(), begin.elapsed().as_millis());
 }

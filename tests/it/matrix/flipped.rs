@@ -49,7 +49,7 @@ fn every_flipped_bit_of_a_sealed_segment_is_found_where_it_is_and_nothing_is_cut
     let mut before_bits = 0;
     for segment in 0..sealed {
         let bits = layout.len(segment) * 8;
-        let is_wanted = |bit: &usize| wholly.contains(&segment) || (before_bits + bit) % STRIDE_BITS == 0;
+        let is_wanted = |bit: &usize| wholly.contains(&segment) || (before_bits + bit).is_multiple_of(STRIDE_BITS);
         flips.extend((0..bits).filter(is_wanted).map(|bit| Flip::of(segment, bit)));
         before_bits += bits;
     }

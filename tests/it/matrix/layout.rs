@@ -154,7 +154,9 @@ impl Scratch {
 
     /// Writes files beside the segments.
     pub fn put(&self, files: &Files) {
-        files.iter().for_each(|(name, bytes)| fs::write(self.log().join(name), bytes).unwrap());
+        for (name, bytes) in files {
+            fs::write(self.log().join(name), bytes).unwrap();
+        }
     }
 
     /// What is in the folder beside the first segments, which have to be there still, each as long

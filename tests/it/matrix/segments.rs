@@ -2,115 +2,25 @@
 //! no files at all: each segment in turn, the first and the last included. The ordinary run does it
 //! to a log of 200 records, the entire one to that of a thousand.
 
+mod case;
+
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::sync::OnceLock;
 
+use crate::matrix::each;
 use crate::matrix::layout::{Layout, Scratch};
-use crate::matrix::outcome::{Outcome, Proof, Torn, start};
-use crate::matrix::{each, entirely};
-use crate::support::logs;
-
-fn log() -> &'static Layout {
-    static SHORT: OnceLock<Layout> = OnceLock::new();
-    if entirely() { Layout::get() } else { SHORT.get_or_init(|| Layout::write(200)) }
-}
-
-/// A log in its folder, of which something happens to one segment.
-struct Case<'l> {
-    layout: &'l Layout,
-    log: &'l Path,
-    segment: usize,
-}
-
-impl Case<'_> {
-    fn name(&self, segment: usize) -> &str {
-        &self.layout.segments[segment].0
-    }
-
-    fn bytes(&self, segment: usize) -> &[u8] {
-        &self.layout.segments[segment].1
-    }
-
-    fn first(&self, segment: usize) -> usize {
-        *self.layout.sequences(segment).start()
-    }
-
-    fn write(&self, segment: usize, bytes: &[u8]) {
-        fs::write(self.log.join(self.name(segment)), bytes).unwrap();
-    }
-
-    fn remove(&self, segment: usize) {
-        fs::remove_file(self.log.join(self.name(segment))).unwrap();
-    }
-
-    fn is_last(&self) -> bool {
-        self.segment + 1 == self.layout.segments.len()
-    }
-
-    /// Loss at the beginning of a segment, which is due there with its first sequence.
-    fn lost_from(&self, segment: usize) -> Outcome {
-        Outcome::Lost {
-            segment: self.name(segment).to_owned(),
-            line: 1,
-            offset_bytes: 0,
-            sequence: self.first(segment),
-        }
-    }
-
-    /// What becomes of a last segment in which nothing is sound from `offset_bytes` on.
-    fn torn(&self, offset_bytes: usize, bytes: usize, kept: usize) -> Outcome {
-        let segment = self.name(self.segment).to_owned();
-        Outcome::Starts { kept, torn: Some(Torn { segment, offset_bytes, bytes }) }
-    }
-
-    /// A file whose first sequence the log has, and more, before it comes to that file.
-    fn superfluous(&self, first: usize, before: usize) -> Outcome {
-        let path = self.log.join(Layout::name(first));
-        Outcome::Unreadable(format!(
-            "{} cannot be read: its name says that it begins with sequence {first}, but the segments before it go on \
-             to sequence {before}: if it is a copy, move it out of the folder",
-            path.display()
-        ))
-    }
-
-    fn starts(&self, kept: usize) -> Outcome {
-        Outcome::Starts { kept, torn: None }
-    }
-}
-
-/// Does something to each segment of a whole log in turn; `harm` says what the outcome has to be.
-/// Where it is a refusal, no file may be changed, and putting the segments back has to be enough.
-fn with_each_segment(what: &str, harm: impl Fn(&Case<'_>) -> Outcome + Sync) {
-    let layout = log();
-    let segments: Vec<_> = (0..layout.segments.len()).collect();
-    each(what, layout, &segments, |scratch, segment| {
-        let log = scratch.log();
-        scratch.lay(layout, layout.segments.len());
-        let case = Case { layout, log: &log, segment: *segment };
-        let expected = harm(&case);
-        let before = logs::files(&log);
-
-        let outcome = start(&log, &[]);
-
-        assert_eq!(outcome, expected, "{what}: {}", case.name(*segment));
-        if !matches!(outcome, Outcome::Starts { .. }) {
-            assert!(logs::files(&log) == before, "{what}: {}: nothing was changed", case.name(*segment));
-        }
-        scratch.clear();
-    });
-}
+use crate::matrix::outcome::{Outcome, Proof, start};
+use crate::matrix::segments::case::{Case, log, starts, unless_last, with_each_segment};
 
 #[test]
 fn a_segment_that_is_missing_or_empty_is_found_unless_it_was_the_last() {
     with_each_segment("a segment is missing", |case| {
         case.remove(case.segment);
-        if case.is_last() { case.starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
+        if case.is_last() { starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
     });
     with_each_segment("a segment is empty", |case| {
         case.write(case.segment, b"");
-        if case.is_last() { case.starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
+        if case.is_last() { starts(case.first(case.segment) - 1) } else { case.lost_from(case.segment) }
     });
 }
 
@@ -148,7 +58,7 @@ fn a_segment_in_the_place_of_another_is_found() {
     });
     with_each_segment("a segment is there under the name of the next, too", |case| {
         if case.is_last() {
-            return case.starts(case.layout.lines.len());
+            return starts(case.layout.lines.len());
         }
         let next = case.segment + 1;
         case.write(next, case.bytes(case.segment));
@@ -195,11 +105,11 @@ fn joined_segments_are_one_longer_segment_and_a_copy_left_behind_is_named() {
             case.write(case.segment - 1, &joined);
             case.remove(case.segment);
         }
-        case.starts(case.layout.lines.len())
+        starts(case.layout.lines.len())
     });
     with_each_segment("a segment is joined to the one before, and is there still", |case| {
         if case.segment == 0 {
-            return case.starts(case.layout.lines.len());
+            return starts(case.layout.lines.len());
         }
         let joined = [case.bytes(case.segment - 1), case.bytes(case.segment)].concat();
         case.write(case.segment - 1, &joined);
@@ -221,7 +131,7 @@ fn a_segment_under_another_name_is_found() {
     with_each_segment("a copy claims to begin where no segment does", |case| {
         let (first, last) = case.layout.sequences(case.segment).into_inner();
         if first == last {
-            return case.starts(case.layout.lines.len()); // No sequence is left that such a copy could claim.
+            return starts(case.layout.lines.len()); // No sequence is left that such a copy could claim.
         }
         fs::write(case.log.join(Layout::name(last)), case.bytes(case.segment)).unwrap();
         case.superfluous(last, last)
@@ -246,7 +156,7 @@ fn files_with_other_endings_beside_the_segments_are_none_of_the_log_s() {
             let copy = case.log.join(case.name(case.segment)).with_extension(ending);
             fs::write(copy, case.bytes(case.segment)).unwrap();
         }
-        case.starts(case.layout.lines.len())
+        starts(case.layout.lines.len())
     });
 }
 
@@ -278,21 +188,6 @@ fn what_an_editor_or_a_transfer_does_to_a_segment_is_found() {
     });
 }
 
-/// Damage after the first `sound` lines: lost, and where the segment is the last and only the
-/// remaining `bytes` are at stake, torn, if they show nothing of a later batch.
-fn unless_last(case: &Case<'_>, sound: usize, bytes: usize) -> Outcome {
-    let (first, last) = case.layout.sequences(case.segment).into_inner();
-    let due = first + sound;
-    let offset_bytes = if sound == 0 { 0 } else { case.layout.line(due - 1).end };
-    let is_legible = fs::read(case.log.join(case.name(case.segment))).unwrap().contains(&b'{');
-    let shows_later = is_legible && due <= last && case.layout.line(last).batch.0 > due;
-    if case.is_last() && !shows_later {
-        return case.torn(offset_bytes, bytes, due - 1);
-    }
-    let segment = case.name(case.segment).to_owned();
-    Outcome::Lost { segment, line: sound as u64 + 1, offset_bytes, sequence: due }
-}
-
 #[test]
 fn a_segment_that_is_no_file_is_named_and_never_waited_for() {
     let named = |case: &Case<'_>, problem: &str| {
@@ -319,6 +214,6 @@ fn a_segment_that_is_no_file_is_named_and_never_waited_for() {
         let path = case.log.join(case.name(case.segment));
         fs::rename(&path, path.with_extension("elsewhere")).unwrap();
         symlink(path.with_extension("elsewhere"), &path).unwrap();
-        case.starts(case.layout.lines.len())
+        starts(case.layout.lines.len())
     });
 }
