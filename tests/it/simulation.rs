@@ -20,7 +20,7 @@ use lockstream::infrastructure::event_log::{FileEventLog, line};
 use crate::simulation::disk::SimulatedDisk;
 use crate::support::events::{deposited, fault, registered, reserved};
 use crate::support::logs::{self, Refusal};
-use crate::support::random::Random;
+use lockstream::torture::random::Random;
 
 const LOG: &str = "/log";
 /// How many seeds the ordinary test run takes.
@@ -52,16 +52,16 @@ struct Trial {
 impl Trial {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
-        let max_segment_bytes = 300 + random.below(4_000) as u64;
+        let max_segment_bytes = 300 + random.index(4_000) as u64;
         let (heads, proofs) = (vec![Head::default()], Vec::new());
         Self { disk: SimulatedDisk::new(seed), random, heads, promised: 0, proofs, max_segment_bytes }
     }
 
     /// Lives and dies a few times, as the seed wants it; the error is a broken promise.
     fn run(&mut self) -> Result<(), String> {
-        for _ in 0..2 + self.random.below(3) {
-            let power_fails_in = (!self.random.one_in(4)).then(|| self.random.below(40));
-            let operation_fails_in = self.random.one_in(2).then(|| self.random.below(30));
+        for _ in 0..2 + self.random.index(3) {
+            let power_fails_in = (self.random.index(4) > 0).then(|| self.random.index(40));
+            let operation_fails_in = (self.random.index(2) == 0).then(|| self.random.index(30));
             self.live_until(power_fails_in, operation_fails_in)?;
         }
         self.end()
@@ -75,7 +75,7 @@ impl Trial {
             return Err(format!("nothing had failed, but {error}"));
         }
         // A process alone can die too; then all that it wrote is still there to be read.
-        if power_fails_in.is_some() || self.random.one_in(2) {
+        if power_fails_in.is_some() || (self.random.index(2) == 0) {
             self.disk.power_cycle();
         }
         Ok(())
@@ -97,7 +97,7 @@ impl Trial {
             Ok(log) => log,
             Err(error) => return Ok(Some(error)),
         };
-        for _ in 0..self.random.below(8) {
+        for _ in 0..self.random.index(8) {
             if let Err(error) = self.append(&mut log) {
                 return Ok(Some(error));
             }
@@ -166,8 +166,8 @@ impl Trial {
     fn promise(&mut self, durable: Durable) {
         let head = durable.head();
         self.promised = usize::try_from(head.sequence.get()).unwrap();
-        if self.random.one_in(4) {
-            let source = [ProofSource::CleanStop, ProofSource::Checkpoint][self.random.below(2)];
+        if self.random.index(4) == 0 {
+            let source = [ProofSource::CleanStop, ProofSource::Checkpoint][self.random.index(2)];
             self.proofs.retain(|proof| proof.source != source);
             self.proofs.push(DurabilityProof { source, head });
         }
@@ -176,9 +176,9 @@ impl Trial {
     fn next_batch(&mut self) -> Vec<Record> {
         let first = self.heads[self.heads.len() - 1].sequence.next();
         let mut batch: Vec<Record> = Vec::new();
-        for _ in 0..[1, 1, 2, 3, 6][self.random.below(5)] {
+        for _ in 0..[1, 1, 2, 3, 6][self.random.index(5)] {
             let sequence = batch.last().map_or(first, |record| record.sequence.next());
-            let event = &EVENTS[self.random.below(EVENTS.len())];
+            let event = &EVENTS[self.random.index(EVENTS.len())];
             batch.push(Record { sequence, batch: first, ..event.clone() });
         }
         batch

@@ -7,7 +7,6 @@ pub mod inside;
 pub mod logs;
 pub mod postgres;
 pub mod proxy;
-pub mod random;
 pub mod server;
 pub mod views;
 pub mod wire;

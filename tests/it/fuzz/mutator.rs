@@ -1,7 +1,7 @@
 //! Makes inputs out of seeds: damages bytes, and knows enough of JSON, of the log and of URLs to
 //! come past the first check.
 
-use crate::support::random::Random;
+use lockstream::torture::random::Random;
 
 /// Pieces that mean something to a reader.
 const PIECES: &[&[u8]] = &[
@@ -103,9 +103,9 @@ impl<'s> Mutator<'s> {
 
     /// The input of a number: a seed, changed in one place or several.
     pub fn input(&self, number: u64) -> Vec<u8> {
-        let mut random = Random::new(Random::new(self.seed ^ number.rotate_left(32)).next() ^ number);
+        let mut random = Random::new(Random::new(self.seed ^ number.rotate_left(32)).number() ^ number);
         let mut input = self.any_seed(&mut random).clone();
-        let changes = 1 + random.below(2) * random.below(6);
+        let changes = 1 + random.index(2) * random.index(6);
         for _ in 0..changes {
             self.change(&mut input, &mut random);
         }
@@ -113,17 +113,17 @@ impl<'s> Mutator<'s> {
     }
 
     fn any_seed(&self, random: &mut Random) -> &'s Vec<u8> {
-        &self.seeds[random.below(self.seeds.len())]
+        &self.seeds[random.index(self.seeds.len())]
     }
 
     fn change(&self, input: &mut Vec<u8>, random: &mut Random) {
-        let at = random.below(input.len() + 1);
-        let longest = 1 + random.below(64);
-        let end = at + random.below((input.len() - at).min(longest) + 1);
-        match random.below(17) {
-            0 if at < input.len() => input[at] ^= 1 << random.below(8),
-            1 if at < input.len() => input[at] = u8::try_from(random.below(256)).unwrap(),
-            2 if at < input.len() => input[at] = NEIGHBOURS[random.below(NEIGHBOURS.len())],
+        let at = random.index(input.len() + 1);
+        let longest = 1 + random.index(64);
+        let end = at + random.index((input.len() - at).min(longest) + 1);
+        match random.index(17) {
+            0 if at < input.len() => input[at] ^= 1 << random.index(8),
+            1 if at < input.len() => input[at] = u8::try_from(random.index(256)).unwrap(),
+            2 if at < input.len() => input[at] = NEIGHBOURS[random.index(NEIGHBOURS.len())],
             15 => drop(input.drain(at..end)),
             3 => input.truncate(at),
             4 => copy(input, at..end, random),
@@ -131,7 +131,7 @@ impl<'s> Mutator<'s> {
                 // The beginning of one seed, the end of another.
                 let other = self.any_seed(random);
                 input.truncate(at);
-                input.extend_from_slice(&other[random.below(other.len() + 1)..]);
+                input.extend_from_slice(&other[random.index(other.len() + 1)..]);
             }
             6 => wrap(input, random),
             7 => replace_word(input, random, |byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)),
@@ -152,7 +152,7 @@ impl<'s> Mutator<'s> {
                         if byte.is_ascii_lowercase() { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
                 }
             }
-            _ => insert(input, at, PIECES[random.below(PIECES.len())]),
+            _ => insert(input, at, PIECES[random.index(PIECES.len())]),
         }
     }
 }
@@ -164,30 +164,30 @@ fn insert(input: &mut Vec<u8>, at: usize, piece: &[u8]) {
 /// Copies a part to another place, or behind itself.
 fn copy(input: &mut Vec<u8>, part: std::ops::Range<usize>, random: &mut Random) {
     let copied = input[part.clone()].to_vec();
-    let at = if random.below(2) == 0 { part.end } else { random.below(input.len() + 1) };
+    let at = if random.index(2) == 0 { part.end } else { random.index(input.len() + 1) };
     insert(input, at, &copied);
 }
 
 /// Puts a JSON value into arrays or objects, few or too many.
 fn wrap(input: &mut Vec<u8>, random: &mut Random) {
     let Some(part) = value(input, random) else { return };
-    let levels = [1, 2, 60, 61, 62, 63, 64, 65, 130, 300][random.below(10)];
-    let (open, close): (&[u8], &[u8]) = if random.below(2) == 0 { (b"[", b"]") } else { (b"{\"k\":", b"}") };
+    let levels = [1, 2, 60, 61, 62, 63, 64, 65, 130, 300][random.index(10)];
+    let (open, close): (&[u8], &[u8]) = if random.index(2) == 0 { (b"[", b"]") } else { (b"{\"k\":", b"}") };
     let wrapped = [open.repeat(levels), input[part.clone()].to_vec(), close.repeat(levels)].concat();
     input.splice(part, wrapped);
 }
 
 /// Puts a piece in the place of a word.
 fn replace_word(input: &mut Vec<u8>, random: &mut Random, belongs: impl Fn(u8) -> bool) {
-    let from = random.below(input.len() + 1);
+    let from = random.index(input.len() + 1);
     let Some(start) = input[from..].iter().position(|byte| belongs(*byte)).map(|at| from + at) else { return };
     let length = input[start..].iter().position(|byte| !belongs(*byte)).unwrap_or(input.len() - start);
-    input.splice(start..start + length, PIECES[random.below(PIECES.len())].iter().copied());
+    input.splice(start..start + length, PIECES[random.index(PIECES.len())].iter().copied());
 }
 
 /// A member of an object with its comma: from one `"` to the comma that follows it.
 fn member(input: &[u8], random: &mut Random) -> Option<std::ops::Range<usize>> {
-    let from = random.below(input.len() + 1);
+    let from = random.index(input.len() + 1);
     let start = from + input[from..].iter().position(|byte| *byte == b'"')?;
     let end = start + input[start..].iter().position(|byte| *byte == b',')? + 1;
     Some(start..end)
@@ -195,7 +195,7 @@ fn member(input: &[u8], random: &mut Random) -> Option<std::ops::Range<usize>> {
 
 /// What stands behind a colon, up to the next comma or bracket.
 fn value(input: &[u8], random: &mut Random) -> Option<std::ops::Range<usize>> {
-    let from = random.below(input.len() + 1);
+    let from = random.index(input.len() + 1);
     let start = from + input[from..].iter().position(|byte| *byte == b':')? + 1;
     let length = input[start..].iter().position(|byte| matches!(byte, b',' | b'}' | b']'))?;
     Some(start..start + length)

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use crate::interposed::clients::Clients;
 use crate::interposed::{Interposed, always, once};
 use crate::support::Folder;
-use crate::support::random::Random;
+use lockstream::torture::random::Random;
 
 const SYNC: &str = "posix/io/sync/fdatasync";
 const FULL_SYNC: &str = "posix/io/sync/fsync";
@@ -19,7 +19,7 @@ async fn nothing_is_acknowledged_after_a_sync_that_failed_at_any_moment() {
     for round in 0..10 {
         let mut server = Interposed::start_with(&folder, &SMALL_SEGMENTS).await;
         let errno = [Errno::IO, Errno::NOSPC, Errno::DQUOT][round % 3];
-        let enough = random.below(120);
+        let enough = random.index(120);
         // One that fails once is as bad as one that fails for ever: what it was to sync may be gone,
         // and a second attempt that succeeds would hide that.
         let fault = if round % 2 == 0 { once(SYNC, errno) } else { always(SYNC, errno) };

@@ -6,8 +6,8 @@ use crate::interposed::clients::Clients;
 use crate::interposed::{Interposed, always, once};
 use crate::support::Folder;
 use crate::support::events::registered;
-use crate::support::random::Random;
 use crate::support::server::Server;
+use lockstream::torture::random::Random;
 
 const WRITE: &str = "posix/io/rw/write";
 /// Writes as many of the bytes as chance has it, and says how many.
@@ -40,7 +40,7 @@ async fn a_disk_that_stops_taking_writes_at_any_moment_costs_no_promise() {
     let mut random = Random::new(0x5eed_0002);
     for round in 0..6 {
         let mut server = Interposed::start_with(&folder, &[("LOCKSTREAM_MAX_SEGMENT_BYTES", "8192")]).await;
-        let enough = random.below(120);
+        let enough = random.index(120);
         // Every other time the bytes that come before the fault are written in part.
         if round % 2 == 1 {
             server.order(&format!("enable name={SHORT_WRITE}"));

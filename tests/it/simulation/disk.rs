@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lockstream::infrastructure::event_log::storage::{Appendable, Left, Readable, Storage};
 
-use crate::support::random::Random;
+use lockstream::torture::random::Random;
 
 /// What the system writes at once, and what the disk does.
 const PAGE_BYTES: usize = 4096;
@@ -96,7 +96,7 @@ impl SimulatedDisk {
             file.crash(random);
         }
         for change in std::mem::take(&mut state.pending_names) {
-            if state.random.one_in(2) {
+            if state.random.index(2) == 0 {
                 apply(&mut state.durable_names, change);
             }
         }
@@ -138,7 +138,7 @@ impl State {
 
     fn error(&mut self) -> io::Error {
         let kinds = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::QuotaExceeded, ErrorKind::Interrupted];
-        let kind = if self.power_fails_in == Some(0) { ErrorKind::BrokenPipe } else { kinds[self.random.below(3)] };
+        let kind = if self.power_fails_in == Some(0) { ErrorKind::BrokenPipe } else { kinds[self.random.index(3)] };
         io::Error::new(kind, "simulated")
     }
 
@@ -147,7 +147,7 @@ impl State {
         if self.begin() == Fate::Done {
             return act(self);
         }
-        if self.random.one_in(2) {
+        if self.random.index(2) == 0 {
             let _ = act(self);
         }
         Err(self.error())
@@ -164,7 +164,7 @@ impl State {
 
     fn write(&mut self, number: usize, offset: usize, bytes: &[u8]) -> io::Result<()> {
         let fate = self.begin();
-        let written = if fate == Fate::Done { bytes.len() } else { self.random.below(bytes.len() + 1) };
+        let written = if fate == Fate::Done { bytes.len() } else { self.random.index(bytes.len() + 1) };
         self.files[number].write(offset, &bytes[..written]);
         if fate == Fate::Done { Ok(()) } else { Err(self.error()) }
     }
@@ -225,7 +225,7 @@ impl File {
     /// ever write it.
     fn fail_to_sync(&mut self, random: &mut Random) {
         for page in std::mem::take(&mut self.dirty) {
-            match random.below(3) {
+            match random.index(3) {
                 0 => drop(self.dirty.insert(page)),
                 1 => self.keep(page * PAGE_BYTES, PAGE_BYTES),
                 _ => {}
@@ -245,22 +245,22 @@ impl File {
     fn crash(&mut self, random: &mut Random) {
         for page in std::mem::take(&mut self.dirty) {
             let start = page * PAGE_BYTES;
-            match random.below(5) {
+            match random.index(5) {
                 0 => self.keep(start, PAGE_BYTES),
                 1 => {}
-                2 => self.keep(start, random.below(PAGE_BYTES)),
+                2 => self.keep(start, random.index(PAGE_BYTES)),
                 3 => {
-                    let before = random.below(PAGE_BYTES);
+                    let before = random.index(PAGE_BYTES);
                     self.keep(start + before, PAGE_BYTES - before);
                 }
                 _ => {
                     let sectors = (start..start + PAGE_BYTES).step_by(SECTOR_BYTES);
-                    sectors.filter(|_| random.one_in(2)).for_each(|sector| self.keep(sector, SECTOR_BYTES));
+                    sectors.filter(|_| random.index(2) == 0).for_each(|sector| self.keep(sector, SECTOR_BYTES));
                 }
             }
         }
         // The length is another block than the data: it may be ahead of them, and then zeros are there.
-        if random.one_in(3) {
+        if random.index(3) == 0 {
             self.durable.resize(self.durable.len().max(self.content.len()), 0);
         }
         self.content.clone_from(&self.durable);
