@@ -116,7 +116,7 @@ async fn a_segment_that_this_user_may_not_write_or_read_stops_the_next_start_and
 
     let (path, log_folder) = (segment.display().to_string(), folder.log().display().to_string());
     for (denied, mode, parts) in [
-        (&segment, 0o444, ["the end of the log cannot be written again: Permission denied", path.as_str()]),
+        (&segment, 0o444, ["the log cannot be opened for writing: Permission denied", path.as_str()]),
         (&segment, 0o000, ["cannot be read: Permission denied", path.as_str()]),
         (&folder.log(), 0o000, ["cannot be read: Permission denied", log_folder.as_str()]),
     ] {
