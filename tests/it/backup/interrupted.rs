@@ -43,7 +43,11 @@ async fn a_backup_killed_at_any_moment_leaves_the_one_before_and_the_next_one_fi
     write_log(&folder, 100);
     back_up(&folder, &backup);
     let (mut doors, mut cut_off) = (100, 0);
-    for round in 0..ROUNDS {
+    // On a machine with other work the first ones may all end in time.
+    for round in 0..10 * ROUNDS {
+        if round >= ROUNDS && cut_off > 0 {
+            break;
+        }
         let flags = if round % 3 == 0 { &["--hard-link"][..] } else { &[] };
         let before = manifest(&backup);
         let old = before["sequence"].as_u64().unwrap();
