@@ -39,7 +39,7 @@ async fn a_start_waits_for_a_database_that_is_away_and_says_so_once() {
     let server = server.unwrap();
     assert_eq!(server.lines_saying(WAITING).len(), 1, "{:?}", server.lines());
     server.accept(&[registered("L", "A1")]).await;
-    assert_eq!(server.get("/lockers/L").await.status, 200);
+    eventually("queries are answered", async || server.get("/lockers/L").await.status == 200).await;
 }
 
 #[tokio::test]

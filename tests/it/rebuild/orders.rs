@@ -1,6 +1,7 @@
 //! The order to rebuild: who takes it, what is said to whoever gave it, and that nobody who gives
 //! it can hold up the service.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::net::UnixListener;
 
@@ -24,8 +25,13 @@ async fn order_unheard(folder: &Folder) -> UnixStream {
     stream
 }
 
-async fn is_rebuilt(folder: &Folder, before: u64) {
-    eventually("the projection is another one", || async { ![0, before].contains(&identity(folder).await) }).await;
+/// Gives orders until one is carried out: an order that finds another one about to end is refused.
+async fn is_rebuilt(folder: &Folder, before: u64, order: impl AsyncFn()) {
+    eventually("the projection is another one", async || {
+        order().await;
+        ![0, before].contains(&identity(folder).await)
+    })
+    .await;
 }
 
 /// Waits until no other rebuild is under way, and one is done.
@@ -108,17 +114,18 @@ async fn whoever_gives_an_order_and_goes_away_or_does_not_listen_holds_nothing_u
     server.accept(&[registered("L", "A1")]).await;
 
     let before = identity(&folder).await;
-    drop(order_unheard(&folder).await);
-    is_rebuilt(&folder, before).await;
+    is_rebuilt(&folder, before, async || drop(order_unheard(&folder).await)).await;
 
-    // The first of them finds no rebuild that is just about to end.
-    is_served(&folder).await;
     let before = identity(&folder).await;
-    let mut silent = Vec::new();
+    let silent = RefCell::new(Vec::new());
+    let order_silently = async || {
+        let order = order_unheard(&folder).await;
+        silent.borrow_mut().push(order);
+    };
     for _ in 0..20 {
-        silent.push(order_unheard(&folder).await);
+        order_silently().await;
     }
-    is_rebuilt(&folder, before).await;
+    is_rebuilt(&folder, before, order_silently).await;
     server.accept(&[registered("L", "A2")]).await;
     assert_eq!(server.get("/lockers/L").await.json()["compartments"], 2);
     is_served(&folder).await;
