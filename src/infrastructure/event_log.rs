@@ -98,8 +98,10 @@ impl FileEventLog {
 
     /// Looks whether there is room for a batch without taking any.
     fn look_for_room(&self, batch_bytes: u64) -> Result<(), NoRoom> {
+        // Where it goes: a full segment gives way to the next one.
+        let at_bytes = if self.is_full(batch_bytes) { 0 } else { self.segment_bytes };
         let Left { disk_bytes, file_bytes } =
-            self.file.left(self.segment_bytes).map_err(|error| self.no_room("cannot be seen", &error))?;
+            self.file.left(at_bytes).map_err(|error| self.no_room("cannot be seen", &error))?;
         if disk_bytes < self.limits.min_free_bytes.saturating_add(batch_bytes) {
             return Err(NoRoom::Full(format!(
                 "the log's disk has {disk_bytes} bytes left, and {} are kept free (LOCKSTREAM_MIN_FREE_BYTES); free \
@@ -111,7 +113,7 @@ impl FileEventLog {
         if file_bytes < batch_bytes {
             return Err(NoRoom::Full(format!(
                 "the system lets this process make no file longer than {} bytes (ulimit -f) ({})",
-                self.segment_bytes + file_bytes,
+                at_bytes + file_bytes,
                 self.segment.display()
             )));
         }

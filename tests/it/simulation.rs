@@ -261,6 +261,18 @@ fn a_failure_of_the_log_says_what_to_do() {
 }
 
 #[test]
+fn a_full_segment_gives_way_to_the_next_where_no_file_may_be_longer() {
+    let mut trial = Trial::new(3);
+    trial.max_segment_bytes = 8_000;
+    trial.disk.limit_files(8_000);
+    let mut log = trial.start().unwrap().unwrap();
+    for batch in 0..20 {
+        trial.append(&mut log).unwrap_or_else(|error| panic!("batch {batch}: {error}"));
+    }
+    assert!(trial.disk.storage().list(Path::new(LOG)).unwrap().len() > 2);
+}
+
+#[test]
 fn a_disk_that_says_synced_and_is_not_is_found_out() {
     let found_out = (1..200).any(|seed| {
         let mut trial = Trial::new(seed);
