@@ -85,9 +85,12 @@ impl Trial {
     fn end(&mut self) -> Result<(), String> {
         self.disk.power_cycle();
         self.disk.plan(None, None);
-        match self.start()? {
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("the log does not open: {error}")),
+        if let Err(error) = self.start()? {
+            return Err(format!("the log does not open: {error}"));
+        }
+        match self.disk.gone() {
+            None => Ok(()),
+            Some(bytes) => Err(format!("{} bytes that were cut off are kept nowhere", bytes.len())),
         }
     }
 

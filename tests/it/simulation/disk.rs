@@ -35,6 +35,8 @@ struct State {
     lies: bool,
     /// How long the system lets a file be.
     longest_bytes: u64,
+    /// What was cut off from files for good.
+    cut_off: Vec<Vec<u8>>,
 }
 
 /// A file, named or not.
@@ -71,6 +73,7 @@ impl SimulatedDisk {
             failed: false,
             lies: false,
             longest_bytes: u64::MAX,
+            cut_off: Vec::new(),
         })))
     }
 
@@ -82,6 +85,13 @@ impl SimulatedDisk {
     /// From now on no file may be longer.
     pub fn limit_files(&self, longest_bytes: u64) {
         self.state().longest_bytes = longest_bytes;
+    }
+
+    /// Something that was cut off and that no other file holds.
+    pub fn gone(&self) -> Option<Vec<u8>> {
+        let state = self.state();
+        let holds = |bytes: &Vec<u8>| state.names.values().any(|number| state.files[*number].content == *bytes);
+        state.cut_off.iter().find(|bytes| !holds(bytes)).cloned()
     }
 
     pub fn storage(&self) -> Arc<dyn Storage> {
@@ -149,7 +159,8 @@ impl State {
 
     fn error(&mut self) -> io::Error {
         let kinds = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::QuotaExceeded, ErrorKind::Interrupted];
-        let kind = if self.power_fails_in == Some(0) { ErrorKind::BrokenPipe } else { kinds[self.random.below(3)] };
+        let kind =
+            if self.power_fails_in == Some(0) { ErrorKind::BrokenPipe } else { kinds[self.random.below(kinds.len())] };
         io::Error::new(kind, "simulated")
     }
 
@@ -347,11 +358,15 @@ impl Storage for SimulatedDisk {
     fn cut(&self, file: &Path, length_bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         let number = state.number(file)?;
+        let length = usize::try_from(length_bytes).unwrap();
+        let tail = state.files[number].content[length..].to_vec();
         state.act(|state| {
-            state.files[number].cut(usize::try_from(length_bytes).unwrap());
+            state.files[number].cut(length);
             Ok(())
         })?;
-        state.sync(number)
+        state.sync(number)?;
+        state.cut_off.push(tail);
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
