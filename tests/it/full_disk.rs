@@ -130,6 +130,18 @@ async fn a_disk_that_runs_full_turns_new_events_away_and_room_brings_them_back()
 }
 
 #[tokio::test]
+async fn what_is_kept_free_is_not_reserved_for_the_log() {
+    let min_free = MIN_FREE_BYTES.to_string();
+    let Some(disk) = on_small_disk(&[("LOCKSTREAM_MIN_FREE_BYTES", &min_free)]).await else {
+        return a_limit_of_the_files_turns_new_events_away().await;
+    };
+    disk.fill_up_to(MIN_FREE_BYTES + 400_000);
+    disk.server.accept(&[registered("L", "A1"), registered("L", "A2")]).await;
+    assert_eq!(disk.server.get("/lockers/L").await.json()["compartments"], 2);
+    assert!(disk.free_bytes() >= MIN_FREE_BYTES, "{} bytes are left", disk.free_bytes());
+}
+
+#[tokio::test]
 async fn a_disk_with_room_for_small_events_only_is_told_of_once_and_not_with_each() {
     let min_free = MIN_FREE_BYTES.to_string();
     let Some(disk) = on_small_disk(&[("LOCKSTREAM_MIN_FREE_BYTES", &min_free)]).await else {
