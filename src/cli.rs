@@ -124,11 +124,13 @@ pub enum Command {
     /// refused one is, and log, database and answers agree. Exits with 3 when a promise was broken, and
     /// keeps what shows it. No setting reaches that server, and no data folder but its own is touched.
     Torture(TortureSettings),
-    /// A server whose clock jumps.
+    /// The server of a torture: it ends with the process that started it, and its clock may jump.
     #[command(hide = true)]
     TortureServer {
         #[arg(long)]
-        clock_seed: u64,
+        parent: i32,
+        #[arg(long)]
+        clock_seed: Option<u64>,
     },
 }
 

@@ -18,6 +18,7 @@ use lockstream::config::StorageSettings;
 use lockstream::infrastructure::admin_socket;
 use lockstream::infrastructure::data_folder::DataFolderError;
 use lockstream::infrastructure::event_log::recovery::ReadBytes;
+use lockstream::infrastructure::process::end_with_parent;
 use lockstream::infrastructure::telemetry;
 use lockstream::lifecycle;
 use lockstream::torture;
@@ -54,8 +55,12 @@ fn run(cli: &Cli) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match &cli.command {
         None => runtime.block_on(lifecycle::serve(&cli.storage, &cli.server, Adapters::default()))?,
-        &Some(Command::TortureServer { clock_seed }) => {
-            let adapters = Adapters { clock: Box::new(JumpingClock::new(clock_seed)), ..Adapters::default() };
+        &Some(Command::TortureServer { parent, clock_seed }) => {
+            end_with_parent(parent)?;
+            let mut adapters = Adapters::default();
+            if let Some(seed) = clock_seed {
+                adapters.clock = Box::new(JumpingClock::new(seed));
+            }
             runtime.block_on(lifecycle::serve(&cli.storage, &cli.server, adapters))?;
         }
         Some(Command::Torture(settings)) => {

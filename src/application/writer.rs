@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -23,6 +23,10 @@ use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::record::{Head, Record, RecordedAt};
 use crate::domain::rows::Rows;
 use crate::domain::world::{Touched, World};
+
+/// A disk on which small batches have room and large ones have none changes its mind all the time; it
+/// is told once in so long.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// The writer's limits.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +94,8 @@ pub fn start(
         progress: Arc::clone(&progress),
         limits,
         no_room: None,
+        told: None,
+        is_told: false,
     };
     let failed_on_panic = FailedOnPanic(Arc::clone(&progress));
     thread::Builder::new().name("writer".into()).spawn(move || {
@@ -123,6 +129,9 @@ struct Writer {
     limits: WriterLimits,
     /// Why the log took nothing when it was last asked.
     no_room: Option<NoRoom>,
+    /// When that was last told, and whether its end is still to be told.
+    told: Option<Instant>,
+    is_told: bool,
 }
 
 /// What was waiting in the queue when the writer looked.
@@ -247,9 +256,16 @@ impl Writer {
 
     fn make_room(&mut self, events: usize, event_bytes: usize) -> Result<(), LogFailure> {
         let no_room = self.log.make_room(events, event_bytes)?.err();
+        let is_due = self.told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN_AFTER);
         match (&self.no_room, &no_room) {
-            (None, Some(reason)) => warn!(%reason, "new events are turned away until the log takes them"),
-            (Some(_), None) => info!("the log takes new events again"),
+            (None, Some(reason)) if is_due => {
+                warn!(%reason, "new events are turned away until the log takes them");
+                (self.told, self.is_told) = (Some(Instant::now()), true);
+            }
+            (Some(_), None) if self.is_told => {
+                info!("the log takes new events again");
+                self.is_told = false;
+            }
             _ => {}
         }
         self.no_room = no_room;

@@ -96,10 +96,12 @@ impl FileEventLog {
         self.segment_bytes > 0 && self.segment_bytes + batch_bytes > self.limits.max_segment_bytes
     }
 
-    /// Looks whether there is room for a batch without taking any.
-    fn look_for_room(&self, batch_bytes: u64) -> Result<(), NoRoom> {
+    /// Looks whether there is room for a batch without taking any; returns how much may be taken.
+    fn look_for_room(&self, batch_bytes: u64) -> Result<u64, NoRoom> {
+        // Where it goes: a full segment gives way to the next one.
+        let at_bytes = if self.is_full(batch_bytes) { 0 } else { self.segment_bytes };
         let Left { disk_bytes, file_bytes } =
-            self.file.left(self.segment_bytes).map_err(|error| self.no_room("cannot be seen", &error))?;
+            self.file.left(at_bytes).map_err(|error| self.no_room("cannot be seen", &error))?;
         if disk_bytes < self.limits.min_free_bytes.saturating_add(batch_bytes) {
             return Err(NoRoom::Full(format!(
                 "the log's disk has {disk_bytes} bytes left, and {} are kept free (LOCKSTREAM_MIN_FREE_BYTES); free \
@@ -111,11 +113,11 @@ impl FileEventLog {
         if file_bytes < batch_bytes {
             return Err(NoRoom::Full(format!(
                 "the system lets this process make no file longer than {} bytes (ulimit -f) ({})",
-                self.segment_bytes + file_bytes,
+                at_bytes + file_bytes,
                 self.segment.display()
             )));
         }
-        Ok(())
+        Ok(disk_bytes - self.limits.min_free_bytes)
     }
 
     fn no_room(&self, doing: &str, error: &io::Error) -> NoRoom {
@@ -160,9 +162,10 @@ impl EventLog for FileEventLog {
     /// it torn. What is reserved here, nobody else can take.
     fn make_room(&mut self, events: usize, event_bytes: usize) -> Result<Result<(), NoRoom>, LogFailure> {
         let batch_bytes = (event_bytes + events * line::MAX_OVERHEAD_BYTES) as u64;
-        if let Err(no_room) = self.look_for_room(batch_bytes) {
-            return Ok(Err(no_room));
-        }
+        let free_bytes = match self.look_for_room(batch_bytes) {
+            Ok(free_bytes) => free_bytes,
+            Err(no_room) => return Ok(Err(no_room)),
+        };
         if self.is_full(batch_bytes) {
             let path = segments::path(&self.folder, self.head.sequence.next());
             match self.rotate() {
@@ -177,7 +180,9 @@ impl EventLog for FileEventLog {
         }
         let end = self.segment_bytes + batch_bytes;
         if end > self.reserved_bytes {
-            let ahead = end.max((self.segment_bytes + RESERVE_STEP_BYTES).min(self.limits.max_segment_bytes));
+            // Nothing ahead of what is to be kept free: the next batch would be turned away for it.
+            let step_bytes = if free_bytes >= 2 * RESERVE_STEP_BYTES { RESERVE_STEP_BYTES } else { 0 };
+            let ahead = end.max((self.segment_bytes + step_bytes).min(self.limits.max_segment_bytes));
             let mut reserve = |up_to: u64| {
                 let reserved = self.file.reserve(self.segment_bytes, up_to - self.segment_bytes);
                 reserved.map(|()| self.reserved_bytes = up_to)
@@ -217,7 +222,7 @@ impl EventLog for FileEventLog {
             return outcome.clone();
         }
         let written = || self.write_check_file().map_err(|error| self.no_room("takes no files", &error));
-        let outcome = self.look_for_room(CHECK_BYTES as u64).and_then(|()| written());
+        let outcome = self.look_for_room(CHECK_BYTES as u64).and_then(|_| written());
         self.checked = Some((Instant::now(), outcome.clone()));
         outcome
     }

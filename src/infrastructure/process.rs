@@ -14,6 +14,21 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     if raised.is_ok() { maximum } else { current }
 }
 
+/// Has the system kill this process when the one that started it ends, in whatever way.
+#[cfg(target_os = "linux")]
+pub fn end_with_parent(parent: i32) -> std::io::Result<()> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before it was asked for.
+    if getppid() == Pid::from_raw(parent) { Ok(()) } else { Err(std::io::Error::other("its parent has ended")) }
+}
+
+/// Other systems have no such order.
+#[cfg(not(target_os = "linux"))]
+pub fn end_with_parent(_parent: i32) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Lets no file of a process that this one started grow beyond this length; `None` takes the limit
 /// away again.
 #[cfg(target_os = "linux")]

@@ -152,8 +152,10 @@ impl Drop for Server {
 fn command(data: &Path, cycle: &Cycle) -> Result<Command, String> {
     let binary = std::env::current_exe().map_err(|error| format!("cannot be found: {error}"))?;
     let mut command = Command::new(binary);
+    // Nobody would end a server whose torture was killed.
+    command.args(["torture-server", "--parent", &std::process::id().to_string()]);
     if let Some(seed) = cycle.clock_seed {
-        command.args(["torture-server", "--clock-seed", &seed.to_string()]);
+        command.args(["--clock-seed", &seed.to_string()]);
     }
     for (name, _) in std::env::vars_os() {
         let named = name.to_string_lossy();

@@ -63,7 +63,7 @@ impl SmallDisk {
 }
 
 /// Runs a shell with the right to mount; as an ordinary user, in a name space of its own.
-fn with_mounts(folder: &Folder, script: &str) -> Command {
+pub fn with_mounts(folder: &Folder, script: &str) -> Command {
     let mut command = lockstream_at("/usr/bin/unshare".as_ref(), folder);
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
@@ -132,6 +132,43 @@ async fn a_disk_that_runs_full_turns_new_events_away_and_room_brings_them_back()
     let (records, damage) = logs::read(&disk.log());
     assert!((records, &damage.is_none()) == (3, &true), "{records} records, {damage:?}");
     assert!(disk.server.stop().success());
+}
+
+#[tokio::test]
+async fn what_is_kept_free_is_not_reserved_for_the_log() {
+    let min_free = MIN_FREE_BYTES.to_string();
+    let Some(disk) = on_small_disk(&[("LOCKSTREAM_MIN_FREE_BYTES", &min_free)]).await else {
+        return a_limit_of_the_files_turns_new_events_away().await;
+    };
+    disk.fill_up_to(MIN_FREE_BYTES + 400_000);
+    disk.server.accept(&[registered("L", "A1"), registered("L", "A2")]).await;
+    assert_eq!(disk.server.get("/lockers/L").await.json()["compartments"], 2);
+    assert!(disk.free_bytes() >= MIN_FREE_BYTES, "{} bytes are left", disk.free_bytes());
+}
+
+#[tokio::test]
+async fn a_disk_with_room_for_small_events_only_is_told_of_once_and_not_with_each() {
+    let min_free = MIN_FREE_BYTES.to_string();
+    let Some(disk) = on_small_disk(&[("LOCKSTREAM_MIN_FREE_BYTES", &min_free)]).await else {
+        return a_limit_of_the_files_turns_new_events_away().await;
+    };
+    disk.server.accept([&registered("L", "A")]).await;
+    let photo = "x".repeat(50_000);
+    for number in 0..10 {
+        // The database has written all that it will.
+        assert_eq!(disk.server.get("/lockers/L").await.status, 200);
+        disk.fill_up_to(MIN_FREE_BYTES + 24_000);
+        let mut large = registered("M", &number.to_string());
+        large["photo"] = photo.clone().into();
+        is_turned_away(&disk.server.post(&large).await);
+        disk.server.accept([&registered("L", &number.to_string())]).await;
+        disk.free();
+    }
+    for message in ["new events are turned away until the log takes them", "the log takes new events again"] {
+        let told = disk.server.lines_saying(message);
+        // Once in ten seconds, and this takes less than two of these.
+        assert!(matches!(told.len(), 1 | 2), "{told:?}");
+    }
 }
 
 #[tokio::test]

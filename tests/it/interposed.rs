@@ -104,14 +104,14 @@ fn preloaded() -> &'static str {
         command.args(["-x", "-n", "true"]);
         let told = run(command).stdout;
         let libfiu = told.split_once("LD_PRELOAD=\"").and_then(|(_, rest)| rest.split('"').next());
-        format!("{} {}", files_only().display(), libfiu.unwrap_or_else(|| panic!("where is libfiu? {told}")))
+        format!("{} {}", library("files_only").display(), libfiu.unwrap_or_else(|| panic!("where is libfiu? {told}")))
     })
 }
 
-/// Compiles what shows libfiu the writes to files alone.
-fn files_only() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/interposed/files_only.c");
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("files_only.so");
+/// Compiles what stands between the binary and the C library: a file beside this one.
+pub fn library(name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/interposed").join(name).with_extension("c");
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("so");
     // Another test run may be using the one that is there.
     let fresh = library.with_extension(std::process::id().to_string());
     let mut command = Command::new(installed("cc"));

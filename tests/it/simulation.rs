@@ -85,9 +85,12 @@ impl Trial {
     fn end(&mut self) -> Result<(), String> {
         self.disk.power_cycle();
         self.disk.plan(None, None);
-        match self.start()? {
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("the log does not open: {error}")),
+        if let Err(error) = self.start()? {
+            return Err(format!("the log does not open: {error}"));
+        }
+        match self.disk.gone() {
+            None => Ok(()),
+            Some(bytes) => Err(format!("{} bytes that were cut off are kept nowhere", bytes.len())),
         }
     }
 
@@ -258,6 +261,18 @@ fn a_failure_of_the_log_says_what_to_do() {
             assert!(failure.contains(part), "{part:?} is missing in {failure}");
         }
     }
+}
+
+#[test]
+fn a_full_segment_gives_way_to_the_next_where_no_file_may_be_longer() {
+    let mut trial = Trial::new(3);
+    trial.max_segment_bytes = 8_000;
+    trial.disk.limit_files(8_000);
+    let mut log = trial.start().unwrap().unwrap();
+    for batch in 0..20 {
+        trial.append(&mut log).unwrap_or_else(|error| panic!("batch {batch}: {error}"));
+    }
+    assert!(trial.disk.storage().list(Path::new(LOG)).unwrap().len() > 2);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::full_disk::with_mounts;
+use crate::interposed::library;
 use crate::support::server::{Ended, lockstream, run};
 use crate::support::{Folder, eventually};
 
@@ -18,6 +20,9 @@ const KEYS: &str = "sound version seed date elapsed_ms interrupted file_system c
                     full_disks_survived full_disks_ended folders records sent acknowledged duplicates refused invalid \
                     turned_away unanswered settled lost doubled refused_but_present out_of_order hash_mismatches \
                     other_violations longest_recovery_ms longest_start_ms findings kept";
+
+/// The first cycle of this seed fills the disk, after some 30 KiB.
+const FULL_DISK_SEED: &str = "159";
 
 fn place(folder: &Folder) -> PathBuf {
     folder.path().join("torture")
@@ -112,6 +117,41 @@ async fn a_signal_ends_it_early_with_a_report_and_leaves_no_server() {
     assert_eq!(again.code, Some(0), "{again:?}");
     assert!(again.stdout.ends_with("every promise was kept\n"), "{again:?}");
     assert!(!place(&folder).exists());
+}
+
+#[tokio::test]
+async fn a_torture_that_is_killed_leaves_no_server() {
+    let folder = Folder::on_sqlite();
+    let torturer = Torturer::start(&folder, &[]);
+    let first = place(&folder).join("data/log/00000000000000000001.jsonl");
+    eventually("records are written", || async { fs::metadata(&first).is_ok_and(|file| file.len() > 0) }).await;
+    assert_eq!(processes_naming(&place(&folder)).len(), 2);
+    kill_process(Pid::from_child(&torturer.0), Signal::KILL).unwrap();
+    assert_eq!(torturer.ended().await.code, None);
+    eventually("its server is gone", || async { processes_naming(&place(&folder)).is_empty() }).await;
+}
+
+#[test]
+fn a_slow_disk_and_a_single_client_break_no_promise() {
+    let folder = Folder::on_sqlite();
+    let mut command = lockstream(&folder);
+    command.env("LD_PRELOAD", library("slow")).arg("torture").arg(place(&folder));
+    // The first cycle of this seed fills the disk.
+    command.args(["--cycles", "1", "--seed", FULL_DISK_SEED, "--clients", "1", "--json"]);
+    let ended = run(command);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(report(&ended)["full_disks_survived"], 1);
+}
+
+#[test]
+fn the_root_of_a_disk_stays_and_the_report_is_given() {
+    let folder = Folder::on_sqlite();
+    let script = r#"mount -t tmpfs tmpfs "$1"; exec "$0" torture "$1" --cycles 1 --clients 2"#;
+    let ended = run(with_mounts(&folder, script));
+    if ended.stderr.contains("unshare") || ended.stderr.contains("mount:") {
+        return eprintln!("no disk can be mounted here");
+    }
+    assert!(ended.code == Some(0) && ended.stdout.ends_with("every promise was kept\n"), "{ended:?}");
 }
 
 /// The command lines of all processes that name a path.

@@ -80,6 +80,28 @@ pub struct History {
     ended: bool,
 }
 
+/// A batch in a segment.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    first: Sequence,
+    /// What it follows.
+    pub before: Head,
+    /// Where it lies.
+    pub bytes: Range<u64>,
+}
+
+impl Batch {
+    /// Whether these are the very records that were read, up to `head`.
+    #[must_use]
+    pub fn is(&self, bytes: &[u8], head: Head) -> bool {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        let end = lines.try_fold(self.before, |before, line| {
+            line::decode(line.strip_suffix(b"\n")?, before).ok().map(|(_, head)| head)
+        });
+        end == Some(head)
+    }
+}
+
 #[derive(Debug)]
 struct Reader {
     segment: Segment,
@@ -88,8 +110,8 @@ struct Reader {
     /// The place of the next line.
     line_number: u64,
     offset_bytes: u64,
-    /// The batch that was read last, and where it begins.
-    batch: Option<(Sequence, u64)>,
+    /// The batch that was read last.
+    batch: Option<Batch>,
 }
 
 impl Reader {
@@ -163,12 +185,10 @@ impl History {
         self.reader.as_ref().map(|reader| (reader.segment.path.as_path(), reader.offset_bytes))
     }
 
-    /// Where in its segment the batch lies that was read last; empty when nothing of the segment
-    /// was read.
+    /// The batch that was read last; `None` when nothing of the last segment was read.
     #[must_use]
-    pub fn last_batch_bytes(&self) -> Range<u64> {
-        let batch = self.reader.as_ref().and_then(|reader| Some(reader.batch?.1..reader.offset_bytes));
-        batch.unwrap_or_default()
+    pub fn last_batch(&self) -> Option<&Batch> {
+        self.reader.as_ref()?.batch.as_ref()
     }
 
     fn read(&mut self) -> Result<Option<(Record, Head)>, HistoryError> {
@@ -204,10 +224,14 @@ impl History {
                     continue;
                 }
             };
-            if reader.batch.is_none_or(|(batch, _)| batch != record.batch) {
-                reader.batch = Some((record.batch, reader.offset_bytes));
-            }
+            let start = reader.offset_bytes;
             reader.offset_bytes += length as u64;
+            match &mut reader.batch {
+                Some(batch) if batch.first == record.batch => batch.bytes.end = reader.offset_bytes,
+                batch => {
+                    *batch = Some(Batch { first: record.batch, before: self.head, bytes: start..reader.offset_bytes });
+                }
+            }
             reader.line_number += 1;
             self.bytes_read += length as u64;
             self.head = head;

@@ -6,13 +6,12 @@
 //! anyone builds on it.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, Record};
-use crate::infrastructure::event_log::history::{Damage, Extent, History, HistoryError, Place};
+use crate::infrastructure::event_log::history::{Batch, Damage, Extent, History, HistoryError, Place};
 use crate::infrastructure::event_log::storage::Storage;
 use crate::infrastructure::event_log::{FileEventLog, LogLimits, begin_segment, segments};
 
@@ -144,8 +143,10 @@ pub fn recover<V>(
     };
     let log = FileEventLog::resume(Arc::clone(storage), folder, segment.clone(), segment_bytes, head, limits)
         .map_err(|source| io_error("the log cannot be opened for writing", &segment, source))?;
-    write_again(storage.as_ref(), &segment, history.last_batch_bytes())
-        .map_err(|source| io_error("the end of the log cannot be written again", &segment, source))?;
+    if let Some(batch) = history.last_batch() {
+        write_again(storage.as_ref(), &segment, batch, head)
+            .map_err(|source| io_error("the end of the log cannot be written again", &segment, source))?;
+    }
     // The last segment's name too may have been in memory only.
     storage.sync_names(folder).map_err(|source| io_error("the log's folder cannot be synced", folder, source))?;
     Ok(Recovered { log, head, torn })
@@ -177,12 +178,16 @@ fn first_segment<V>(storage: &dyn Storage, folder: &Path) -> Result<PathBuf, Rec
 /// bytes: they can still be read, but no sync would bring them to the disk any more (Rebello et al.,
 /// "Can Applications Recover from fsync Failures?", USENIX ATC 2020). Whatever comes before the last
 /// batch was synced with success.
-fn write_again(storage: &dyn Storage, segment: &Path, batch: Range<u64>) -> io::Result<()> {
-    if batch.is_empty() {
-        return Ok(());
+///
+/// For the same reason they may be gone from memory by now, and what the disk has in their place must
+/// not be taken for what was judged.
+fn write_again(storage: &dyn Storage, segment: &Path, batch: &Batch, head: Head) -> io::Result<()> {
+    let bytes = read_from(storage, segment, batch.bytes.start)?;
+    if !batch.is(&bytes, head) {
+        let message = "what was read a moment ago is not there any more; start again";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    let bytes = read_from(storage, segment, batch.start)?;
-    storage.overwrite(segment, batch.start, &bytes)
+    storage.overwrite(segment, batch.bytes.start, &bytes)
 }
 
 fn read_from(storage: &dyn Storage, segment: &Path, offset_bytes: u64) -> io::Result<Vec<u8>> {

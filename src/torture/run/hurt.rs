@@ -12,8 +12,11 @@ use crate::torture::server::Server;
 
 /// How often is looked whether something happened.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long the server's files are limited at most before an event is turned away.
-const FULL_WITHIN: Duration = Duration::from_secs(5);
+/// How long the server's files are limited at most before an event is turned away: on a slow disk a
+/// single client needs its time to fill the rest of a segment.
+const FULL_WITHIN: Duration = Duration::from_secs(60);
+/// How often the limit follows the log into its next segment.
+const LIMIT_AGAIN: Duration = Duration::from_secs(1);
 /// How long a server may take to go on once its files may grow again.
 const ON_WITHIN: Duration = Duration::from_secs(15);
 
@@ -62,15 +65,17 @@ impl Run<'_> {
         let turned_away = || round.turned_away.load(Ordering::Relaxed);
         let before = turned_away();
         let begin = Instant::now();
-        let mut again = Duration::ZERO;
+        let (mut again, mut limit_bytes) = (Duration::ZERO, u64::MAX);
         while turned_away() == before {
             if server.ended().is_some() {
                 return Ok(false);
             }
             if begin.elapsed() >= again {
                 let segment_bytes = self.folder.last_segment_bytes().map_err(|error| format!("has no log: {error}"))?;
-                server.limit_files(Some(segment_bytes + cycle.spare_bytes))?;
-                again += FULL_WITHIN / 4;
+                // Never further away than it was, or slow clients would never come to it.
+                limit_bytes = limit_bytes.min(segment_bytes + cycle.spare_bytes);
+                server.limit_files(Some(limit_bytes))?;
+                again += LIMIT_AGAIN;
             }
             if begin.elapsed() > FULL_WITHIN {
                 server.limit_files(None)?;

@@ -1,6 +1,6 @@
 //! A disk in memory that keeps no more than is promised: what was written and not synced is lost at
 //! a power failure in any part, torn at a sector or a byte, replaced by zeros, out of order; so are
-//! names. Any operation can be the one in which the power fails, or fail by itself.
+//! names. What a failed sync gave up on can be read for a while, and then no more. Any operation can be the one in which the power fails, or fail by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, ErrorKind};
@@ -33,6 +33,10 @@ struct State {
     /// Whether anything has failed since the power came on.
     failed: bool,
     lies: bool,
+    /// How long the system lets a file be.
+    longest_bytes: u64,
+    /// What was cut off from files for good.
+    cut_off: Vec<Vec<u8>>,
 }
 
 /// A file, named or not.
@@ -44,6 +48,9 @@ struct File {
     durable: Vec<u8>,
     /// The pages that the next sync writes.
     dirty: BTreeSet<usize>,
+    /// The pages that no sync will ever write, after one failed. They can be read until the system
+    /// has another use for the memory.
+    forgotten: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,12 +72,26 @@ impl SimulatedDisk {
             operation_fails_in: None,
             failed: false,
             lies: false,
+            longest_bytes: u64::MAX,
+            cut_off: Vec::new(),
         })))
     }
 
     /// From now on a sync says that it worked and does nothing: a disk that must be found out.
     pub fn lie(&self) {
         self.state().lies = true;
+    }
+
+    /// From now on no file may be longer.
+    pub fn limit_files(&self, longest_bytes: u64) {
+        self.state().longest_bytes = longest_bytes;
+    }
+
+    /// Something that was cut off and that no other file holds.
+    pub fn gone(&self) -> Option<Vec<u8>> {
+        let state = self.state();
+        let holds = |bytes: &Vec<u8>| state.names.values().any(|number| state.files[*number].content == *bytes);
+        state.cut_off.iter().find(|bytes| !holds(bytes)).cloned()
     }
 
     pub fn storage(&self) -> Arc<dyn Storage> {
@@ -138,7 +159,8 @@ impl State {
 
     fn error(&mut self) -> io::Error {
         let kinds = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::QuotaExceeded, ErrorKind::Interrupted];
-        let kind = if self.power_fails_in == Some(0) { ErrorKind::BrokenPipe } else { kinds[self.random.index(3)] };
+        let kind =
+            if self.power_fails_in == Some(0) { ErrorKind::BrokenPipe } else { kinds[self.random.index(kinds.len())] };
         io::Error::new(kind, "simulated")
     }
 
@@ -204,7 +226,9 @@ impl File {
         self.content.resize(self.content.len().max(end), 0);
         self.content[offset..end].copy_from_slice(bytes);
         if !bytes.is_empty() {
-            self.dirty.extend(offset / PAGE_BYTES..=(end - 1) / PAGE_BYTES);
+            let pages = offset / PAGE_BYTES..=(end - 1) / PAGE_BYTES;
+            self.forgotten.retain(|page| !pages.contains(page));
+            self.dirty.extend(pages);
         }
     }
 
@@ -212,6 +236,7 @@ impl File {
     fn cut(&mut self, length: usize) {
         self.content.truncate(length);
         self.dirty.retain(|page| page * PAGE_BYTES < length);
+        self.forgotten.retain(|page| page * PAGE_BYTES < length);
     }
 
     fn sync(&mut self) {
@@ -228,9 +253,22 @@ impl File {
             match random.index(3) {
                 0 => drop(self.dirty.insert(page)),
                 1 => self.keep(page * PAGE_BYTES, PAGE_BYTES),
-                _ => {}
+                _ => drop(self.forgotten.insert(page)),
             }
         }
+    }
+
+    /// The system has another use for the memory of a page that it gave up on: what is read there from
+    /// now on is what the disk has. Tells whether there was such a page.
+    fn evict(&mut self, random: &mut Random) -> bool {
+        let Some(page) = self.forgotten.iter().copied().find(|_| random.index(8) == 0) else { return false };
+        self.forgotten.remove(&page);
+        let start = page * PAGE_BYTES;
+        let end = (start + PAGE_BYTES).min(self.content.len());
+        for at in start..end {
+            self.content[at] = self.durable.get(at).copied().unwrap_or_default();
+        }
+        true
     }
 
     /// Puts a part of the content on the disk, as far as there is one.
@@ -243,6 +281,7 @@ impl File {
     }
 
     fn crash(&mut self, random: &mut Random) {
+        self.forgotten.clear();
         for page in std::mem::take(&mut self.dirty) {
             let start = page * PAGE_BYTES;
             match random.index(5) {
@@ -286,6 +325,7 @@ impl Storage for SimulatedDisk {
     fn open(&self, file: &Path) -> io::Result<Box<dyn Readable>> {
         self.state().act(|state| {
             let number = state.number(file)?;
+            state.failed |= state.files[number].evict(&mut state.random);
             Ok(Box::new(Cursor::new(state.files[number].content.clone())) as _)
         })
     }
@@ -318,11 +358,15 @@ impl Storage for SimulatedDisk {
     fn cut(&self, file: &Path, length_bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         let number = state.number(file)?;
+        let length = usize::try_from(length_bytes).unwrap();
+        let tail = state.files[number].content[length..].to_vec();
         state.act(|state| {
-            state.files[number].cut(usize::try_from(length_bytes).unwrap());
+            state.files[number].cut(length);
             Ok(())
         })?;
-        state.sync(number)
+        state.sync(number)?;
+        state.cut_off.push(tail);
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -370,8 +414,9 @@ impl Appendable for Open {
         self.sync()
     }
 
-    fn left(&self, _length_bytes: u64) -> io::Result<Left> {
-        Ok(Left { disk_bytes: u64::MAX, file_bytes: u64::MAX })
+    fn left(&self, length_bytes: u64) -> io::Result<Left> {
+        let file_bytes = self.disk.state().longest_bytes.saturating_sub(length_bytes);
+        Ok(Left { disk_bytes: u64::MAX, file_bytes })
     }
 
     fn reserve(&mut self, _offset_bytes: u64, _bytes: u64) -> io::Result<()> {
