@@ -102,7 +102,8 @@ fn run(cli: &Cli) -> Outcome {
         }
         Some(Command::Backup { dir, hard_link, json }) => {
             let bar = byte_progress("backing up");
-            let outcome = backup::backup(&cli.storage, dir, *hard_link, |read| show(&bar, read));
+            let backing_up = backup::backup(&cli.storage, &cli.server.limits, dir, *hard_link, |read| show(&bar, read));
+            let outcome = runtime.block_on(backing_up);
             bar.finish_and_clear();
             return conclude(outcome, |_| exit::OK, *json);
         }
