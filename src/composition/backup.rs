@@ -212,7 +212,8 @@ pub async fn restore(
     let _lock = folder.lock()?;
     files::empty_files(&folder.log())?;
     let mut report = RestoreReport::new(&manifest);
-    let mark = folder.clean_stop()?;
+    // A mark of a stop before the first event would let a server begin anew.
+    let mark = folder.clean_stop()?.filter(|mark| mark.sequence > Sequence::ZERO);
     if mark.is_none() {
         folder.mark_clean_stop(manifest.head())?;
     }

@@ -8,17 +8,45 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::time::sleep;
 
 use super::{
-    SMALL_SEGMENTS, back_up, backup_command, manifest, report, restore_command, restored, verified, write_doors,
-    write_log,
+    SMALL_SEGMENTS, back_up, backup_command, manifest, report, restore_command, restored, segments, verified,
+    write_doors, write_log,
 };
 use crate::support::events::registered;
 use crate::support::server::{Server, lockstream, run};
-use crate::support::{Folder, logs};
+use crate::support::{Folder, eventually, logs};
 
 const ROUNDS: usize = 8;
+
+#[tokio::test]
+async fn no_server_starts_on_half_a_restore_though_one_was_stopped_there_before() {
+    let (source, place, folder) = (Folder::new(), tempfile::tempdir().unwrap(), Folder::new());
+    write_log(&source, 40);
+    back_up(&source, place.path());
+    // It stopped in order, and marked that it had recorded nothing.
+    assert!(Server::start(&folder).await.stop().success());
+    // The second segment keeps whoever reads it waiting.
+    let second = segments(place.path())[1].clone();
+    let bytes = fs::read(&second).unwrap();
+    fs::remove_file(&second).unwrap();
+    mknodat(CWD, &second, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let mut restoring = restore_command(&folder, place.path(), &[]).spawn().unwrap();
+    let first = folder.path().join("log.restoring/00000000000000000001.jsonl");
+    eventually("half of it is there", async || first.exists()).await;
+    restoring.kill().unwrap();
+    restoring.wait().unwrap();
+
+    let said = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start");
+
+    assert!(said.last().unwrap().contains("went on to sequence 40"), "{said:?}");
+    fs::remove_file(&second).unwrap();
+    fs::write(&second, bytes).unwrap();
+    assert_eq!(report(restore_command(&folder, place.path(), &[]))["head_sequence"], 40);
+    assert_eq!(Server::start(&folder).await.get("/lockers/L0").await.json()["compartments"], 14);
+}
 
 /// A part of a time that nobody chose.
 fn some_part_of(time: Duration) -> Duration {
