@@ -335,7 +335,8 @@ impl<'o> Taking<'o> {
 
     /// Links a segment; where that cannot be, it is to be copied.
     fn link(&mut self, segment: &Path, staged: &Path) -> bool {
-        match fs::hard_link(segment, staged) {
+        // What is linked is the file, also where its name in the log is a symbolic link.
+        match fs::canonicalize(segment).and_then(|file| fs::hard_link(file, staged)) {
             Ok(()) => true,
             Err(error) => {
                 let note = format!("segments cannot be linked to there ({error}) and are copied");
