@@ -211,6 +211,7 @@ pub async fn restore(
     files::empty_files(&folder.log())?;
     let _lock = folder.lock()?;
     files::empty_files(&folder.log())?;
+    files::no_backup_in(&folder.restoring())?;
     let mut report = RestoreReport::new(&manifest);
     // A mark of a stop before the first event would let a server begin anew.
     let mark = folder.clean_stop()?.filter(|mark| mark.sequence > Sequence::ZERO);
