@@ -58,7 +58,7 @@ impl SmallDisk {
 }
 
 /// Runs a shell with the right to mount; as an ordinary user, in a name space of its own.
-fn with_mounts(folder: &Folder, script: &str) -> Command {
+pub fn with_mounts(folder: &Folder, script: &str) -> Command {
     let mut command = lockstream_at("/usr/bin/unshare".as_ref(), folder);
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
