@@ -126,7 +126,7 @@ async fn what_is_wrong_with_an_event_has_its_room_too() {
     // The writer is busy with this one.
     assert_eq!(service.post(&registered("L", "A1")).await.code(), "outcome-unknown");
     // Short bodies that make long lists.
-    let twice: String = (0..100).map(|n| format!(r#""{n}":0,"{n}":0,"#)).collect();
+    let twice = (0..100).fold(String::new(), |twice, n| twice + &format!(r#""{n}":0,"{n}":0,"#));
     let events = (0..40).map(|_| {
         let event = registered("L", "A2").to_string();
         event.replace(r#""payload":{"#, &format!(r#""payload":{{{twice}"#))
