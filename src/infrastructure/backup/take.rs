@@ -236,8 +236,14 @@ impl<'o> Taking<'o> {
                 return Ok(());
             }
             let next = segments::path(self.order.log, entry.end().sequence.next());
-            let whole = [copied_bytes, length_bytes(&self.order.log.join(&entry.name))?];
+            let source = self.order.log.join(&entry.name);
+            let whole = [copied_bytes, length_bytes(&source)?];
             if whole != [Some(entry.bytes); 2] || length_bytes(&next)?.is_none() {
+                return Ok(());
+            }
+            // Linked by a backup that was allowed to.
+            let is_linked = files::is_one(&path, &source).map_err(failed("the segment cannot be seen", &path))?;
+            if is_linked && !self.order.hard_link {
                 return Ok(());
             }
             self.head = entry.end();
