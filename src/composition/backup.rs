@@ -19,11 +19,11 @@ use crate::infrastructure::admin_socket;
 use crate::infrastructure::backup::BackupError;
 use crate::infrastructure::backup::manifest::Manifest;
 use crate::infrastructure::backup::restore as files;
-use crate::infrastructure::backup::take::{self, BackupReport, Order, UpTo};
+use crate::infrastructure::backup::take::{self, BackupReport, Order, Proven, UpTo};
 use crate::infrastructure::clock::SystemClock;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError, FolderLock};
 use crate::infrastructure::event_log::recovery::ReadBytes;
-use crate::infrastructure::sql::contents_of;
+use crate::infrastructure::sql::checkpoint_of;
 use crate::web::admin::DurableHead;
 
 /// Why a command was not carried out.
@@ -61,8 +61,9 @@ impl CommandError {
 }
 
 /// Backs the log up, beside a running server or without one.
-pub fn backup(
+pub async fn backup(
     storage: &StorageSettings,
+    limits: &Limits,
     backup: &Path,
     hard_link: bool,
     on_read: impl Fn(ReadBytes),
@@ -72,32 +73,58 @@ pub fn backup(
     if !log.is_dir() {
         return Err(CommandError::NoLog(log));
     }
-    let (up_to, _lock) = durable_end(&folder)?;
+    let mut unknown = None;
+    let (up_to, _lock) = match writer_of(&folder)? {
+        Writer::Server(head) => (UpTo::Head(head), None),
+        Writer::Nobody(lock) => (UpTo::End(proven_end(storage, limits, &mut unknown).await?), Some(lock)),
+    };
     let order = Order { log: &log, backup, up_to, hard_link };
-    Ok(take::take(order, SystemClock.now().trunc_subsecs(0), on_read)?)
+    let mut report = take::take(order, SystemClock.now().trunc_subsecs(0), on_read)?;
+    report.notes.extend(unknown);
+    Ok(report)
 }
 
-/// Up to where the log is durable: the server knows that, or, where none runs, nobody may start
-/// one as long as the lock is held.
-fn durable_end(folder: &DataFolder) -> Result<(UpTo, Option<FolderLock>), CommandError> {
+/// Who writes the log.
+enum Writer {
+    /// A server, which knows up to where the log is durable.
+    Server(Head),
+    /// Nobody may as long as the lock is held.
+    Nobody(FolderLock),
+}
+
+fn writer_of(folder: &DataFolder) -> Result<Writer, CommandError> {
     let unanswered = match folder.lock() {
-        Ok(lock) => return at_rest(folder, lock),
+        Ok(lock) => return Ok(Writer::Nobody(lock)),
         Err(DataFolderError::InUse(_)) => match ask(folder) {
-            Ok(head) => return Ok((UpTo::Head(head), None)),
+            Ok(head) => return Ok(Writer::Server(head)),
             Err(unanswered) => unanswered,
         },
         Err(error) => return Err(error.into()),
     };
     // It may have ended in between.
-    match folder.lock() {
-        Ok(lock) => at_rest(folder, lock),
-        Err(_) => Err(unanswered),
-    }
+    folder.lock().map_or(Err(unanswered), |lock| Ok(Writer::Nobody(lock)))
 }
 
-fn at_rest(folder: &DataFolder, lock: FolderLock) -> Result<(UpTo, Option<FolderLock>), CommandError> {
-    let proven = folder.clean_stop()?.unwrap_or_default().sequence;
-    Ok((UpTo::End { proven }, Some(lock)))
+/// How far a log went that nobody writes: by the same proofs that a start goes by. `unknown` is a
+/// note where one of them could not be asked.
+async fn proven_end(
+    storage: &StorageSettings,
+    limits: &Limits,
+    unknown: &mut Option<String>,
+) -> Result<Proven, CommandError> {
+    let marked = storage.folder().clean_stop()?.unwrap_or_default().sequence;
+    let projected = match checkpoint_of(&storage.database(), limits.sql()).await {
+        Ok(checkpoint) => checkpoint.unwrap_or_default().sequence,
+        Err(error) => {
+            *unknown = Some(format!("whether the projection is ahead of this backup is not known: {error}"));
+            Sequence::ZERO
+        }
+    };
+    Ok(if projected > marked {
+        Proven { sequence: projected, witness: "the projection's checkpoint proves" }
+    } else {
+        Proven { sequence: marked, witness: "the mark of the last clean stop proves" }
+    })
 }
 
 /// Asks the server that has the folder.
@@ -184,8 +211,10 @@ pub async fn restore(
     files::empty_files(&folder.log())?;
     let _lock = folder.lock()?;
     files::empty_files(&folder.log())?;
+    files::no_backup_in(&folder.restoring())?;
     let mut report = RestoreReport::new(&manifest);
-    let mark = folder.clean_stop()?;
+    // A mark of a stop before the first event would let a server begin anew.
+    let mark = folder.clean_stop()?.filter(|mark| mark.sequence > Sequence::ZERO);
     if mark.is_none() {
         folder.mark_clean_stop(manifest.head())?;
     }
@@ -197,9 +226,8 @@ pub async fn restore(
     }
     report.restored = true;
     find_more(&mut report, "the mark of a clean stop", "clean-stop.json", mark);
-    match contents_of(&storage.database(), limits.sql()).await {
-        Ok(contents) => {
-            let checkpoint = contents.map(|(checkpoint, _)| checkpoint);
+    match checkpoint_of(&storage.database(), limits.sql()).await {
+        Ok(checkpoint) => {
             find_more(&mut report, "the projection's checkpoint", "the projection", checkpoint);
         }
         Err(error) => {

@@ -34,6 +34,8 @@ pub enum BackupError {
     NotEmpty(PathBuf),
     #[error("there is a log already: {}. A restore needs a data folder without one; nothing was changed", .0.display())]
     LogThere(PathBuf),
+    #[error("{} holds a backup, and is where a log is put together: move that backup elsewhere. Nothing was changed", .0.display())]
+    BackupThere(PathBuf),
     #[error("another backup into {} is under way", .0.display())]
     UnderWay(PathBuf),
     #[error(
@@ -90,6 +92,7 @@ impl BackupError {
             | Self::NoBackup(_)
             | Self::NotEmpty(_)
             | Self::LogThere(_)
+            | Self::BackupThere(_)
             | Self::UnderWay(_)
             | Self::Unreadable(_) => false,
             Self::BadManifest { .. }

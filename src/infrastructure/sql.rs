@@ -133,6 +133,14 @@ pub async fn contents_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<
     }
 }
 
+/// How far a database is, read beside whoever writes it; `None` where there is no projection.
+pub async fn checkpoint_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<Head>, StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(path) => sqlite::checkpoint_of(&at_the_end_of(path), limits).await,
+        DatabaseUrl::Postgres(options) => postgres::checkpoint_of(options, limits).await,
+    }
+}
+
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     move |source| {
         let passing = may_pass(&source);

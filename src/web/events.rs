@@ -72,8 +72,9 @@ pub async fn post_event(State(app): State<SharedApp>, body: JsonBody) -> Result<
     let place = app.writer.place()?;
     let event = ReceivedEvent::parse(&body.bytes).map_err(Problem::invalid_event)?;
     // The event has its own bytes: those that came must not wait with it.
-    let JsonBody { bytes, room } = body;
+    let JsonBody { bytes, mut room } = body;
     drop(bytes);
+    room.grow_to(event.waiting_bytes())?;
     let Answer { event_id, verdict, durable } = place.submit(event, room).await?;
     let (status, receipt_status, sequence, recorded_at, content_matches) = match verdict {
         Verdict::Accepted { sequence, recorded_at } => {

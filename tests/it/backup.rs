@@ -5,6 +5,7 @@ mod asked;
 mod broken;
 mod continued;
 mod interrupted;
+mod meanwhile;
 mod restored;
 
 use std::cell::RefCell;

@@ -87,6 +87,11 @@ fn marks_of_a_clean_stop_are_understood_or_named() {
 }
 
 #[test]
+fn manifests_of_backups_are_as_they_say_or_refused() {
+    fuzz("manifest", targets::manifest, 10);
+}
+
+#[test]
 fn urls_of_databases_never_tell_a_password() {
     fuzz("url", targets::url, 1);
 }

@@ -61,6 +61,15 @@ impl ReceivedEvent {
         let content = if unsound.is_empty() { content } else { Err(unsound) };
         Ok(Self { event_id, json, digest, content })
     }
+
+    /// What it takes while it waits to be judged, in bytes: what is wrong with it may be longer than
+    /// the event. The typed event is shorter.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        let problems = self.content.as_ref().err().map_or(&[][..], Vec::as_slice);
+        let each = |problem: &Problem| size_of::<Problem>() + problem.pointer.len() + problem.detail.len();
+        self.json.as_str().len() + problems.iter().map(each).sum::<usize>()
+    }
 }
 
 impl Event {

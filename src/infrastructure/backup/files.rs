@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Copies up to `bytes` bytes to a file that is not there yet; says how many there were. The system
@@ -12,6 +13,12 @@ use std::path::Path;
 pub(super) fn copy(from: &Path, to: &Path, bytes: u64) -> io::Result<u64> {
     let mut to = File::options().write(true).create_new(true).open(to)?;
     io::copy(&mut File::open(from)?.take(bytes), &mut to)
+}
+
+/// Whether two names stand for one file.
+pub(super) fn is_one(one: &Path, other: &Path) -> io::Result<bool> {
+    let number = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    Ok(number(one)? == number(other)?)
 }
 
 /// Gives a synced file its name, in the place of what had that before.

@@ -34,6 +34,8 @@ use crate::infrastructure::event_log::segments;
 
 const FILE: &str = "manifest.json";
 const VERSION: u32 = 1;
+/// What no sequence and no length reaches. Larger numbers are damage, and too large to reckon with.
+const MAX_NUMBER: u64 = 1 << 60;
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +135,12 @@ impl Manifest {
     /// The segments follow one another without a gap and end with the head. The names come from
     /// the sequences, so none leads out of the folder.
     fn check(&self) -> Result<(), String> {
-        let mut end = Head::default();
+        let (mut end, mut bytes) = (Head::default(), 0_u64);
         for entry in &self.segments {
+            bytes = bytes.saturating_add(entry.bytes);
+            if entry.last.max(bytes) > MAX_NUMBER {
+                return Err(format!("with the segment {:?} it would be larger than any log", entry.name));
+            }
             let due = end.sequence.next();
             if entry.first != due.get() || entry.name != name_of(due) || entry.last < entry.first {
                 return Err(format!("the segment {:?} does not follow sequence {}", entry.name, end.sequence));
@@ -191,6 +197,8 @@ mod tests {
             ("\"sequence\": 4", "\"sequence\": 5", "do not end with its sequence 5"),
             ("0707", "0807", "do not end with its sequence 4"),
             ("0707", "07", "64 lower-case hex digits"),
+            ("\"last\": 3", "\"last\": 18446744073709551615", "larger than any log"),
+            ("\"bytes\": 900", "\"bytes\": 18446744073709551615", "larger than any log"),
             ("\n}\n", "\n", "EOF"),
         ];
         for (from, to, words) in cases {

@@ -88,6 +88,12 @@ pub fn empty_files(log: &Path) -> Result<Vec<PathBuf>, BackupError> {
     }
 }
 
+/// Looks whether a log may be put together in a folder: what is left there of an attempt before is
+/// removed, and a backup that somebody keeps there must not be.
+pub fn no_backup_in(restoring: &Path) -> Result<(), BackupError> {
+    Manifest::read(restoring)?.map_or(Ok(()), |_| Err(BackupError::BackupThere(restoring.to_owned())))
+}
+
 /// Puts a restored log in its place, in one step. The data folder has to be locked: the empty
 /// segment of a server that runs is not for us to remove.
 pub fn take_place(restored: &Path, log: &Path) -> Result<(), BackupError> {

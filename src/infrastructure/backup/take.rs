@@ -47,14 +47,22 @@ pub enum UpTo {
     /// Up to what the server that writes it knows to be durable.
     Head(Head),
     /// Up to the last whole record; nobody writes it. What is known to be durable has to be there.
-    End { proven: Sequence },
+    End(Proven),
+}
+
+/// How far a log is known to have gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Proven {
+    pub sequence: Sequence,
+    /// Who knows it: the first half of a sentence that goes on with "that it went on to".
+    pub witness: &'static str,
 }
 
 impl UpTo {
     fn head(self) -> Option<Head> {
         match self {
             Self::Head(head) => Some(head),
-            Self::End { .. } => None,
+            Self::End(_) => None,
         }
     }
 }
@@ -144,8 +152,7 @@ fn open(backup: &Path) -> Result<File, BackupError> {
 /// A backup under way.
 struct Taking<'o> {
     order: Order<'o>,
-    /// What the log is known to have had, and how it is known.
-    proven: (Sequence, &'static str),
+    proven: Proven,
     /// What the new manifest lists so far.
     entries: Vec<Entry>,
     /// The end of that.
@@ -169,14 +176,14 @@ impl<'o> Taking<'o> {
             notes: Vec::new(),
         };
         let proven = match order.up_to {
-            UpTo::Head(head) => (head.sequence, "the server says"),
-            UpTo::End { proven } => (proven, "the mark of the last clean stop proves"),
+            UpTo::Head(head) => Proven { sequence: head.sequence, witness: "the server says" },
+            UpTo::End(proven) => proven,
         };
         let mut taking = Self { order, proven, entries: Vec::new(), head: Head::default(), report };
         if let Some(old) = old {
             taking.is_continued_from(old)?;
-            if old.head().sequence > taking.proven.0 {
-                taking.proven = (old.head().sequence, "the last backup proves");
+            if old.head().sequence > taking.proven.sequence {
+                taking.proven = Proven { sequence: old.head().sequence, witness: "the last backup proves" };
             }
             taking.keep(old)?;
         }
@@ -229,8 +236,14 @@ impl<'o> Taking<'o> {
                 return Ok(());
             }
             let next = segments::path(self.order.log, entry.end().sequence.next());
-            let whole = [copied_bytes, length_bytes(&self.order.log.join(&entry.name))?];
+            let source = self.order.log.join(&entry.name);
+            let whole = [copied_bytes, length_bytes(&source)?];
             if whole != [Some(entry.bytes); 2] || length_bytes(&next)?.is_none() {
+                return Ok(());
+            }
+            // Linked by a backup that was allowed to.
+            let is_linked = files::is_one(&path, &source).map_err(failed("the segment cannot be seen", &path))?;
+            if is_linked && !self.order.hard_link {
                 return Ok(());
             }
             self.head = entry.end();
@@ -256,7 +269,7 @@ impl<'o> Taking<'o> {
             total += bytes;
             pending.push((segment, bytes, listed.get(at + 1)));
         }
-        if let (UpTo::End { .. }, Some((last, _, None))) = (self.order.up_to, pending.last()) {
+        if let (UpTo::End(_), Some((last, _, None))) = (self.order.up_to, pending.last()) {
             // What a killed process wrote may be in memory only. No backup may know of a record that
             // the log loses again.
             let synced = File::open(&last.path).and_then(|file| file.sync_all());
@@ -297,7 +310,7 @@ impl<'o> Taking<'o> {
         let read = read_until(&mut history, wanted.filter(|_| !is_complete), on_record);
         let (end, bytes) = (history.head(), history.last_segment().map_or(0, |(_, bytes)| bytes));
         if let Err(error) = read {
-            let torn = self.torn_bytes(&error).filter(|_| next.is_none() && end.sequence >= self.proven.0);
+            let torn = self.torn_bytes(&error).filter(|_| next.is_none() && end.sequence >= self.proven.sequence);
             let Some(torn) = torn else { return Err(self.fault(error)) };
             let path = segment.path.display();
             self.report.notes.push(format!(
@@ -328,7 +341,8 @@ impl<'o> Taking<'o> {
 
     /// Links a segment; where that cannot be, it is to be copied.
     fn link(&mut self, segment: &Path, staged: &Path) -> bool {
-        match fs::hard_link(segment, staged) {
+        // What is linked is the file, also where its name in the log is a symbolic link.
+        match fs::canonicalize(segment).and_then(|file| fs::hard_link(file, staged)) {
             Ok(()) => true,
             Err(error) => {
                 let note = format!("segments cannot be linked to there ({error}) and are copied");
@@ -343,7 +357,7 @@ impl<'o> Taking<'o> {
     /// The length of a torn end, in a log that nobody writes.
     fn torn_bytes(&self, error: &HistoryError) -> Option<u64> {
         match (self.order.up_to, error) {
-            (UpTo::End { .. }, HistoryError::Damaged(damage)) => match damage.extent {
+            (UpTo::End(_), HistoryError::Damaged(damage)) => match damage.extent {
                 Extent::TornTail { bytes } => Some(bytes),
                 _ => None,
             },
@@ -356,15 +370,15 @@ impl<'o> Taking<'o> {
         let HistoryError::Damaged(damage) = &in_copy else { return BackupError::Unreadable(in_copy) };
         let read = History::open_after(self.order.log, self.head)
             .and_then(|mut history| read_until(&mut history, Some(damage.sequence), |_, _| {}));
-        let proof = format!("{} that it went on to sequence {}", self.proven.1, self.proven.0);
+        let proof = format!("{} that it went on to sequence {}", self.proven.witness, self.proven.sequence);
         read.map_or_else(|error| BackupError::damaged_log(error, &proof), |()| BackupError::WrongCopy(in_copy))
     }
 
     /// What was brought is what was wanted.
     fn check_end(&mut self) -> Result<(), BackupError> {
-        let (proven, witness) = self.proven;
-        if self.head.sequence < proven {
-            return Err(BackupError::Shortened { end: self.head.sequence, proven, witness });
+        let Proven { sequence, witness } = self.proven;
+        if self.head.sequence < sequence {
+            return Err(BackupError::Shortened { end: self.head.sequence, proven: sequence, witness });
         }
         if self.order.up_to.head().is_some_and(|head| head != self.head) {
             return Err(BackupError::Altered { sequence: self.head.sequence, witness: "the server wrote" });

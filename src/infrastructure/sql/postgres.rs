@@ -338,6 +338,19 @@ async fn drop_on(store: &SqlStore<Postgres>, statement: &'static str) -> Result<
 
 /// What the projection of a database holds, read beside whoever writes it.
 pub async fn contents_of(options: &PgConnectOptions, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
+    look_into(options, limits, async |store| store.contents().await).await
+}
+
+/// The checkpoint in a database.
+pub async fn checkpoint_of(options: &PgConnectOptions, limits: SqlLimits) -> Result<Option<Head>, StoreError> {
+    look_into(options, limits, async |store| store.checkpoint().await).await
+}
+
+async fn look_into<T>(
+    options: &PgConnectOptions,
+    limits: SqlLimits,
+    read: impl AsyncFn(&SqlStore<Postgres>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
     let place = PostgresPlace::live(options);
     let looking = async {
         let connecting = place.connect(limits.statement, &[]);
@@ -352,5 +365,8 @@ pub async fn contents_of(options: &PgConnectOptions, limits: SqlLimits) -> Resul
     if !in_time(limits.statement, looking).await? {
         return Ok(None);
     }
-    SqlStore::<Postgres>::new(place, limits).contents().await.map(Some)
+    let store = SqlStore::<Postgres>::new(place, limits);
+    let found = read(&store).await;
+    store.close().await;
+    found.map(Some)
 }

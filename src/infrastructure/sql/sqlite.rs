@@ -165,11 +165,25 @@ pub(super) async fn settle(store: &SqlStore<Sqlite>) -> Result<(), StoreError> {
     Err(StoreError::new("could not be moved into its file", "another process is reading it"))
 }
 
-/// What an existing file holds, without changing anything beside it where that can be helped.
+/// What an existing file holds.
 pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
+    look_into(path, limits, async |store| store.contents().await).await
+}
+
+/// The checkpoint in an existing file.
+pub async fn checkpoint_of(path: &Path, limits: SqlLimits) -> Result<Option<Head>, StoreError> {
+    look_into(path, limits, async |store| store.checkpoint().await).await
+}
+
+/// Looks into an existing file, without changing anything beside it where that can be helped.
+async fn look_into<T>(
+    path: &Path,
+    limits: SqlLimits,
+    read: impl AsyncFn(&SqlStore<Sqlite>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
     loop {
         let Some(before) = file_number(path) else { return Ok(None) };
-        let found = contents_of_one(path, limits).await;
+        let found = look_into_one(path, limits, &read).await;
         // A rebuild that put another file there in between may have shown something of both.
         if file_number(path) == Some(before) {
             return found;
@@ -180,21 +194,28 @@ pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head,
 /// Every process that has the file open keeps its write-ahead log beside it, be it empty, from its
 /// first look into the file on; the last one to close it in order takes that away. So a file without
 /// one is at rest. Whether it stayed so is asked again afterwards.
-async fn contents_of_one(path: &Path, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
-    let contents = async |access| {
+async fn look_into_one<T>(
+    path: &Path,
+    limits: SqlLimits,
+    read: impl AsyncFn(&SqlStore<Sqlite>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let look = async |access| {
         let place = SqlitePlace { path: path.to_owned(), access };
         if !has_tables(&place, limits.statement).await? {
             return Ok(None);
         }
-        SqlStore::<Sqlite>::new(place, limits).contents().await.map(Some)
+        let store = SqlStore::<Sqlite>::new(place, limits);
+        let found = read(&store).await;
+        store.close().await;
+        found.map(Some)
     };
     if let Some(before) = rest(path) {
-        let found = contents(Access::AtRest).await;
+        let found = look(Access::AtRest).await;
         if rest(path) == Some(before) {
             return found;
         }
     }
-    contents(Access::ReadOnly).await
+    look(Access::ReadOnly).await
 }
 
 /// Whether there is a projection in the file. A crash may take back its very first transactions too,

@@ -8,6 +8,7 @@
 mod event;
 mod good;
 mod line;
+mod manifest;
 mod mark;
 mod recovery;
 mod reference;
@@ -15,6 +16,7 @@ mod url;
 
 pub use event::event;
 pub use line::line;
+pub use manifest::manifest;
 pub use mark::mark;
 pub use recovery::recovery;
 pub use url::url;

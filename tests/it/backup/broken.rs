@@ -118,6 +118,43 @@ async fn a_torn_end_is_left_out_and_said_unless_something_proves_that_it_was_who
     assert!(error.contains(&format!("{}, line {}", last.display(), lines.len())), "{error}");
 }
 
+#[tokio::test]
+async fn what_the_database_has_seen_never_passes_for_a_torn_end() {
+    let (folder, place) = (Folder::new(), Folder::new());
+    let backup = place.path().join("backup");
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1"), registered("L", "A2")]).await;
+    assert_eq!(server.get("/lockers/L").await.json()["compartments"], 2); // Waits for the projection.
+    server.kill();
+    let segment = folder.segments().pop().unwrap();
+    let whole = fs::read(&segment).unwrap();
+    let second = logs::line_starts(&whole)[1];
+    let proof = "the projection's checkpoint proves that it went on to sequence 2";
+
+    // A damaged last record, and one that is gone as if it had never been.
+    let named = damage(&segment);
+    let damaged = refusal(backup_command(&folder, &backup, &[]), 3);
+    fs::write(&segment, &whole[..second]).unwrap();
+    let shortened = refusal(backup_command(&folder, &backup, &[]), 3);
+
+    assert!(damaged.contains("the log is damaged") && damaged.contains(&named), "{damaged}");
+    assert!(damaged.contains(proof) && shortened.contains(proof), "{damaged}{shortened}");
+    assert!(!backup.join("manifest.json").exists());
+    fs::write(&segment, &whole).unwrap();
+    assert_eq!(back_up(&folder, &backup)["head_sequence"], 2);
+}
+
+#[test]
+fn a_database_that_cannot_be_asked_is_told_of_and_stops_no_backup() {
+    let (folder, place) = (Folder::on_sqlite(), tempfile::tempdir().unwrap());
+    write_log(&folder, 5);
+    fs::write(folder.path().join("projection.db"), "no database at all, and longer than a header would be").unwrap();
+    let done = back_up(&folder, place.path());
+    let note = done["notes"][0].as_str().unwrap();
+    assert!(note.contains("whether the projection is ahead of this backup is not known"), "{note}");
+    assert_eq!(done["head_sequence"], 5);
+}
+
 #[test]
 fn what_was_backed_up_before_never_passes_for_a_torn_end() {
     let (folder, place) = (Folder::new(), tempfile::tempdir().unwrap());

@@ -90,6 +90,41 @@ fn complete_segments_can_be_linked_and_the_open_one_never_is() {
 }
 
 #[test]
+fn what_was_linked_is_copied_once_links_are_not_wanted_any_more() {
+    let place = Folder::new();
+    let (folder, backup) = (Folder::new(), place.path().join("backup"));
+    write_log(&folder, 27);
+    report(backup_command(&folder, &backup, &["--hard-link"]));
+    let pairs: Vec<_> = folder.segments().into_iter().zip(segments(&backup)).collect();
+    assert_eq!(number(&pairs[0].0), number(&pairs[0].1));
+
+    let copied = report(backup_command(&folder, &backup, &[]));
+
+    assert_eq!(copied["copied_segments"], pairs.len(), "{copied}");
+    assert!(pairs.iter().all(|(source, copy)| number(source) != number(copy)), "there are two of each");
+    assert_eq!(report(backup_command(&folder, &backup, &[]))["kept_segments"], pairs.len() - 1);
+    assert_eq!(restored(&backup).0.log_bytes(), folder.log_bytes());
+}
+
+#[test]
+fn a_segment_that_is_a_symbolic_link_comes_as_a_file() {
+    let place = Folder::new();
+    let (folder, backup) = (Folder::new(), place.path().join("backup"));
+    write_log(&folder, 27);
+    // Somebody has moved an old segment to another disk.
+    let (first, moved) = (folder.segments()[0].clone(), folder.path().join("moved.jsonl"));
+    fs::rename(&first, &moved).unwrap();
+    std::os::unix::fs::symlink("../moved.jsonl", &first).unwrap();
+
+    report(backup_command(&folder, &backup, &["--hard-link"]));
+
+    let copy = segments(&backup)[0].clone();
+    assert!(fs::symlink_metadata(&copy).unwrap().is_file(), "{copy:?} does not lead out of the backup");
+    assert_eq!(number(&copy), number(&moved));
+    assert_eq!(restored(&backup).0.log_bytes(), folder.log_bytes());
+}
+
+#[test]
 fn a_link_that_an_interrupted_backup_left_is_not_written_through() {
     let place = Folder::new();
     let (folder, backup) = (Folder::new(), place.path().join("backup"));

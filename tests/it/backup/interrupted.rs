@@ -8,17 +8,87 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    SMALL_SEGMENTS, back_up, backup_command, manifest, report, restore_command, restored, verified, write_doors,
-    write_log,
+    SMALL_SEGMENTS, back_up, backup_command, manifest, report, restore_command, restored, segments, verified,
+    write_doors, write_log,
 };
+use crate::full_disk::with_mounts;
 use crate::support::events::registered;
 use crate::support::server::{Server, lockstream, run};
-use crate::support::{Folder, logs};
+use crate::support::{Folder, eventually, logs};
 
 const ROUNDS: usize = 8;
+
+#[tokio::test]
+async fn no_server_starts_on_half_a_restore_though_one_was_stopped_there_before() {
+    let (source, place, folder) = (Folder::new(), tempfile::tempdir().unwrap(), Folder::new());
+    write_log(&source, 40);
+    back_up(&source, place.path());
+    // It stopped in order, and marked that it had recorded nothing.
+    assert!(Server::start(&folder).await.stop().success());
+    // The second segment keeps whoever reads it waiting.
+    let second = segments(place.path())[1].clone();
+    let bytes = fs::read(&second).unwrap();
+    fs::remove_file(&second).unwrap();
+    mknodat(CWD, &second, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let mut restoring = restore_command(&folder, place.path(), &[]).spawn().unwrap();
+    let first = folder.path().join("log.restoring/00000000000000000001.jsonl");
+    eventually("half of it is there", async || first.exists()).await;
+    restoring.kill().unwrap();
+    restoring.wait().unwrap();
+
+    let said = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start");
+
+    assert!(said.last().unwrap().contains("went on to sequence 40"), "{said:?}");
+    fs::remove_file(&second).unwrap();
+    fs::write(&second, bytes).unwrap();
+    assert_eq!(report(restore_command(&folder, place.path(), &[]))["head_sequence"], 40);
+    assert_eq!(Server::start(&folder).await.get("/lockers/L0").await.json()["compartments"], 14);
+}
+
+#[test]
+fn a_full_disk_in_the_middle_leaves_backup_and_data_folder_as_they_were() {
+    let (folder, before, small) = (Folder::on_sqlite(), Folder::on_sqlite(), Folder::on_sqlite());
+    write_log(&before, 20);
+    fs::create_dir(folder.log()).unwrap();
+    for segment in before.segments() {
+        fs::copy(&segment, folder.log().join(segment.file_name().unwrap())).unwrap();
+    }
+    write_doors(&folder, 20..1_000);
+    let whole = before.path().join("whole");
+    back_up(&folder, &whole);
+    if run(with_mounts(&small, "mount -t tmpfs tmpfs \"$1\"")).code != Some(0) {
+        eprintln!("no disk can be mounted here");
+        return;
+    }
+    let half = folder.log_bytes().len() / 2;
+    let [longer, shorter, whole] = [folder.path(), before.path(), &whole].map(|path| path.display());
+    let script = format!(
+        r#"mount -t tmpfs -o size={half} tmpfs "$1"
+        "$0" --data-dir {shorter} backup "$1/backup" >&2
+        "$0" --data-dir {longer} backup "$1/backup" || echo backup $?
+        "$0" restore --check --json "$1/backup"
+        rm -r "$1/backup"
+        "$0" --data-dir "$1/data" restore {whole} || echo restore $?
+        ls -A "$1/data"
+        mount -o remount,size=64m "$1"
+        "$0" --data-dir "$1/data" restore --json {whole}"#
+    );
+
+    let ended = run(with_mounts(&small, &script));
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr.matches("No space left on device").count(), 2, "{ended:?}");
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    let head = |line: &str| serde_json::from_str::<Value>(line).unwrap()["head_sequence"].as_u64();
+    assert_eq!((lines[0], head(lines[1])), ("backup 1", Some(20)), "the backup before counts");
+    assert_eq!(lines[2..5], ["restore 1", "lockstream.lock", "log"], "as if nobody had tried");
+    assert_eq!(head(lines[5]), Some(1_000));
+}
 
 /// A part of a time that nobody chose.
 fn some_part_of(time: Duration) -> Duration {

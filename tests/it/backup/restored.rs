@@ -48,6 +48,19 @@ async fn a_folder_whose_server_never_recorded_anything_takes_a_restore() {
     assert_eq!(server.get("/lockers/L0").await.json()["compartments"], 7);
 }
 
+#[test]
+fn a_backup_that_stands_where_a_log_is_put_together_is_not_removed() {
+    let (source, folder) = (Folder::new(), Folder::new());
+    write_log(&source, 20);
+    let place = folder.path().join("log.restoring");
+    back_up(&source, &place);
+    let before = logs::files(&place.join("log"));
+    let error = refusal(restore_command(&folder, &place, &[]), 1);
+    assert!(error.contains("holds a backup") && error.contains(place.to_str().unwrap()), "{error}");
+    assert_eq!(logs::files(&place.join("log")), before);
+    assert!(!folder.path().join("clean-stop.json").exists());
+}
+
 #[tokio::test]
 async fn a_restored_log_that_is_shortened_later_is_not_started_on() {
     let (source, place) = (Folder::new(), tempfile::tempdir().unwrap());

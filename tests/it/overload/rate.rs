@@ -1,11 +1,15 @@
 //! Four times the rate that the machine can take: `LOCKSTREAM_OVERLOAD_SECONDS` says for how long.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
 
 use super::load::{Load, Outcome};
 use super::{Bound, EVENT_BYTES, alone, memory};
 use crate::support::server::Server;
+use crate::support::wire::Wire;
 use crate::support::{Folder, eventually};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_000);
@@ -84,4 +88,42 @@ async fn four_times_the_rate_is_answered_in_time_or_refused_and_leaves_nothing_b
     assert!(accepted.is_subset(&recorded), "what was acknowledged is in the log");
     assert!(refused.is_disjoint(&recorded), "what was refused is not");
     assert!(server.stop().success());
+}
+
+#[tokio::test]
+async fn queries_and_readiness_are_answered_in_their_time_beside_an_overload() {
+    const QUERY_TIMEOUT: Duration = Duration::from_millis(2_000);
+    let _alone = alone().await;
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &SETTINGS).await;
+    let usual = at_leisure(&server, 0).await;
+    let load = Load { number: 1, clients: TOO_MANY, lasts: Duration::from_secs(3), rate: Some(4.0 * usual.rate()) };
+    let over = CancellationToken::new();
+    let asking = async |path: &str| {
+        let (mut wire, mut answers) = (Wire::connect(&server).await, Vec::new());
+        while !over.is_cancelled() {
+            let asked = Instant::now();
+            let reply = wire.get(path).await;
+            let can_wait = reply.status == 503 && reply.head.contains("retry-after: 1\r\n");
+            assert!(reply.status == 200 || can_wait, "{path}: {reply:?}");
+            assert!(asked.elapsed() < QUERY_TIMEOUT + Duration::from_secs(1), "{path}: {:?}", asked.elapsed());
+            answers.push(reply.status);
+        }
+        let well = answers.iter().filter(|status| **status == 200).count();
+        eprintln!("{path}: {} answers, {well} of them 200", answers.len());
+        assert!(well > 0 && 2 * well > answers.len(), "{path}: {well} of {}", answers.len());
+    };
+    let loading = async {
+        let outcome = load.run(&server).await;
+        over.cancel();
+        outcome
+    };
+    let (outcome, ..) = tokio::join!(
+        loading,
+        join_all((0..8).map(|_| asking("/lockers/L0-0-0"))),
+        join_all((0..8).map(|_| asking("/readyz"))),
+    );
+    outcome.tell("four times that");
+    assert!(outcome.refused.len() > 100, "it was no overload: {}", outcome.refused.len());
+    assert!(outcome.percentile(99) < ANSWER_TIMEOUT, "{:?}", outcome.percentile(99));
 }

@@ -98,6 +98,63 @@ async fn what_is_refused_for_its_announced_length_is_refused_before_it_is_sent()
 }
 
 #[tokio::test]
+async fn clients_that_go_away_leave_no_room_taken() {
+    let folder = Folder::new();
+    let settings = [("LOCKSTREAM_MAX_INFLIGHT_BYTES", "65536"), ("LOCKSTREAM_BODY_TIMEOUT_MS", "3600000")];
+    let server = Server::start_with(&folder, &settings).await;
+    let whole = post_request(&event_of(60));
+    let chunked = [
+        "POST /events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n",
+        "transfer-encoding: chunked\r\n\r\n",
+        &format!("c350\r\n{}\r\n", " ".repeat(50_000)),
+    ]
+    .concat();
+    let requests = [("in its body", &whole[..whole.len() - 10]), ("in its chunks", &chunked), ("unanswered", &whole)];
+    for (stage, request) in requests {
+        for has_manners in [true, false] {
+            let mut leaving = Wire::connect(&server).await;
+            leaving.send(request).await;
+            if has_manners {
+                leaving.end_sending().await;
+                leaving.reply().await;
+            }
+            drop(leaving);
+            let case = format!("the room of one who went away {stage} is free, manners: {has_manners}");
+            eventually(&case, async || server.post(&event_of(60)).await.status == 202).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_event_has_its_room_too() {
+    let folder = Folder::new();
+    let control = LogControl::new();
+    let flags = ["--max-body-bytes=2048", "--max-inflight-bytes=65536", "--answer-timeout-ms=200"];
+    let service = Inside::start_with(&folder, control.adapters(), &flags).await;
+    assert_eq!(service.get("/livez").await.status, 200);
+    control.hold();
+    // The writer is busy with this one.
+    assert_eq!(service.post(&registered("L", "A1")).await.code(), "outcome-unknown");
+    // Short bodies that make long lists.
+    let twice = (0..100).fold(String::new(), |twice, n| twice + &format!(r#""{n}":0,"{n}":0,"#));
+    let events = (0..40).map(|_| {
+        let event = registered("L", "A2").to_string();
+        event.replace(r#""payload":{"#, &format!(r#""payload":{{{twice}"#))
+    });
+    let events: Vec<_> = events.collect();
+    let answers = join_all(events.iter().map(|event| service.post_raw(event.clone()))).await;
+    let waited = answers.iter().filter(|answer| answer.code() == "outcome-unknown").count();
+    let refused = answers.iter().filter(|answer| answer.code() == "overloaded").count();
+    assert!(waited > 0 && waited + refused == events.len(), "{waited} waited, {refused} had no room");
+    assert!(waited < 10, "{waited} lists of 100 problems in 65,536 bytes");
+
+    control.release();
+    let answer = service.post_raw(events[0].clone()).await;
+    assert_eq!((answer.status, answer.json()["errors"].as_array().unwrap().len()), (422, 100));
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn an_event_keeps_its_room_until_the_writer_is_done_with_it_though_its_caller_gave_up() {
     let folder = Folder::new();
     let control = LogControl::new();

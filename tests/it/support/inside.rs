@@ -48,8 +48,13 @@ impl Inside {
     }
 
     pub async fn post(&self, event: &Value) -> Answer {
+        self.post_raw(event.to_string()).await
+    }
+
+    /// Posts any body as JSON.
+    pub async fn post_raw(&self, body: String) -> Answer {
         let url = format!("http://{}/events", self.addr);
-        let request = self.client.post(url).header("content-type", "application/json").body(event.to_string());
+        let request = self.client.post(url).header("content-type", "application/json").body(body);
         answer(request).await.expect("the server answers")
     }
 
