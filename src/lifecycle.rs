@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +20,7 @@ use crate::composition::{self, Adapters, Service, StartError};
 use crate::config::{Limits, ServerSettings, StorageSettings, millis};
 use crate::infrastructure::admin_socket;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError};
-use crate::infrastructure::process::raise_descriptor_limit;
+use crate::infrastructure::process::{cancel_on_signal, raise_descriptor_limit};
 use crate::web::admin::{self, Admin};
 use crate::web::server::{self, ConnectionLimits};
 
@@ -57,7 +56,6 @@ pub enum ServeError {
 pub async fn serve(storage: &StorageSettings, settings: &ServerSettings, adapters: Adapters) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
     cancel_on_signal(&stop).map_err(ServeError::Signals)?;
-    let _long_files = survive_long_files().map_err(ServeError::Signals)?;
     let listener = listen(settings.addr).await?;
     run(listener, storage, settings, adapters, stop).await
 }
@@ -191,25 +189,4 @@ fn granted_connections(limits: &Limits, descriptors: Option<u64>) -> usize {
         );
     }
     granted
-}
-
-/// Has the system answer a write past its limit of a file's length (`ulimit -f`) with an error, like a
-/// full disk; it would kill the process otherwise.
-fn survive_long_files() -> std::io::Result<Signal> {
-    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
-}
-
-/// Cancels on the first SIGTERM or Ctrl-C. A second one changes nothing: every step is bounded.
-fn cancel_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
 }

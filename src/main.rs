@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use lockstream::cli::{self, Cli, Command, exit};
 use lockstream::composition::Adapters;
-use lockstream::infrastructure::process::end_with_parent;
+use lockstream::infrastructure::process::{end_with_parent, survive_long_files};
 use lockstream::infrastructure::telemetry;
 use lockstream::torture::clock::JumpingClock;
 
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        survive_long_files()?;
         match &cli.command {
             None => commands::serve(cli, Adapters::default()).await,
             &Some(Command::TortureServer { parent, clock_seed }) => {

@@ -30,11 +30,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::Limits;
+use crate::infrastructure::process::cancel_on_signal;
 use crate::torture::folder::{FolderError, TortureFolder};
 use crate::torture::report::Report;
 use crate::torture::run::Run;
@@ -145,19 +145,4 @@ pub async fn torture(
         report.kept = Some(root);
     }
     Ok(report)
-}
-
-/// Cancels on the first SIGTERM or Ctrl-C. Every step after it is bounded.
-fn cancel_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
 }

@@ -1,6 +1,32 @@
-//! What the system grants this process, and those that it starts.
+//! What the system grants this process and those that it starts, and what it tells this one.
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Cancels on the first SIGTERM or Ctrl-C. A second one changes nothing: every step after it is
+/// bounded.
+pub fn cancel_on_signal(stop: &CancellationToken) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Has the system answer a write past its limit of a file's length (`ulimit -f`) with an error, like
+/// a full disk; it would kill the process otherwise. Holds until the process ends.
+pub fn survive_long_files() -> io::Result<()> {
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+}
 
 /// Raises the number of file descriptors that may be open to the most that the system grants
 /// without asking; returns it. `None` is no limit.
@@ -16,23 +42,23 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 
 /// Has the system kill this process when the one that started it ends, in whatever way.
 #[cfg(target_os = "linux")]
-pub fn end_with_parent(parent: i32) -> std::io::Result<()> {
-    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+pub fn end_with_parent(parent: i32) -> io::Result<()> {
+    use rustix::process::{getppid, set_parent_process_death_signal};
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have ended before it was asked for.
-    if getppid() == Pid::from_raw(parent) { Ok(()) } else { Err(std::io::Error::other("its parent has ended")) }
+    if getppid() == Pid::from_raw(parent) { Ok(()) } else { Err(io::Error::other("its parent has ended")) }
 }
 
 /// Other systems have no such order.
 #[cfg(not(target_os = "linux"))]
-pub fn end_with_parent(_parent: i32) -> std::io::Result<()> {
+pub fn end_with_parent(_parent: i32) -> io::Result<()> {
     Ok(())
 }
 
 /// Lets no file of a process that this one started grow beyond this length; `None` takes the limit
 /// away again.
 #[cfg(target_os = "linux")]
-pub fn limit_file_size(pid: Pid, bytes: Option<u64>) -> std::io::Result<()> {
+pub fn limit_file_size(pid: Pid, bytes: Option<u64>) -> io::Result<()> {
     // The upper limit was inherited, and only a privileged process may raise it.
     let maximum = getrlimit(Resource::Fsize).maximum;
     let limit = Rlimit { current: bytes.or(maximum), maximum };
@@ -41,6 +67,6 @@ pub fn limit_file_size(pid: Pid, bytes: Option<u64>) -> std::io::Result<()> {
 
 /// Other systems cannot limit a process that runs already.
 #[cfg(not(target_os = "linux"))]
-pub fn limit_file_size(_pid: Pid, _bytes: Option<u64>) -> std::io::Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
+pub fn limit_file_size(_pid: Pid, _bytes: Option<u64>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
