@@ -2,17 +2,20 @@
 //! it, however a test run ends.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, test_kill_process};
+use rustix::process::{Pid, Signal, geteuid, test_kill_process};
 use sqlx::Connection;
 
 use crate::support::eventually;
 use crate::support::postgres::Cluster;
 use crate::support::postgres::programs::{Programs, VARIABLE};
+use crate::support::server::run;
 
 fn is_gone(pid: Pid) -> bool {
     test_kill_process(pid) == Err(Errno::SRCH)
@@ -33,6 +36,24 @@ async fn a_database_is_there_by_socket_and_by_tcp_and_goes_with_its_test() {
 
     let left = format!("SELECT EXISTS (SELECT FROM pg_database WHERE datname = '{name}')");
     assert!(!other.value::<bool>(&left).await);
+}
+
+#[test]
+fn an_ordinary_user_may_run_it_as_well_as_root() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
+    let tests = place.path().join("it");
+    // By another process: a file that this one has open for writing cannot be run meanwhile.
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&tests).status().unwrap().success());
+    fs::set_permissions(&tests, Permissions::from_mode(0o755)).unwrap();
+    let mut again = Command::new(&tests);
+    again.args(["--exact", "cluster::a_database_is_there_by_socket_and_by_tcp_and_goes_with_its_test"]);
+    again.current_dir(place.path()).env("TMPDIR", place.path());
+    if geteuid().is_root() {
+        again.uid(65_534).gid(65_534);
+    }
+    let ended = run(again);
+    assert!(ended.code == Some(0) && ended.stdout.contains("1 passed"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -3,12 +3,26 @@
 mod claims;
 mod strangers;
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use futures_util::future::join_all;
 
+use crate::support::documents::root;
 use crate::support::events::registered;
 use crate::support::postgres::Cluster;
 use crate::support::server::{Server, lockstream, run};
 use crate::support::{Folder, eventually};
+
+#[test]
+fn both_databases_have_the_same_migrations_by_name() {
+    let names = |database: &str| {
+        let entries = fs::read_dir(root().join("migrations").join(database)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let (sqlite, postgres) = (names("sqlite"), names("postgres"));
+    assert!(!sqlite.is_empty() && sqlite == postgres, "{sqlite:?}, {postgres:?}");
+}
 
 #[tokio::test]
 async fn two_servers_never_write_one_database() {
