@@ -1,7 +1,7 @@
 //! A log that ends too early, at any byte of it: the last segment or one in the middle, with and
 //! without something that proves that there was more.
 //!
-//! The ordinary run cuts at every byte of the first two segments, and in the other segments at each
+//! The ordinary run cuts at every byte of the first segment, and in the other segments at each
 //! byte around the end of a batch and at every 997th byte, with the four circumstances in turn.
 
 use crate::matrix::layout::{Files, Layout, Scratch};
