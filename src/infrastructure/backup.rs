@@ -10,6 +10,7 @@
 
 mod files;
 pub mod manifest;
+pub mod report;
 pub mod restore;
 pub mod take;
 
