@@ -10,7 +10,6 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +38,7 @@ use crate::infrastructure::event_log::recovery::{
 use crate::infrastructure::event_log::storage::{Disk, Storage};
 use crate::infrastructure::sql::url::DatabaseUrl;
 use crate::infrastructure::sql::{Database, sqlite_file};
-use crate::web::{self, App, WebLimits};
+use crate::web::{App, WebLimits};
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +90,7 @@ impl Default for Adapters {
 
 /// A started service that nobody has connected to yet.
 pub struct Service {
-    pub router: Router,
+    pub app: Arc<App>,
     pub writer: WriterThread,
     pub projector: Projector,
     pub rebuilder: Arc<Rebuilder>,
@@ -178,7 +177,7 @@ pub async fn start(
     let projector = Projector { projection, progress: Arc::clone(&progress), position };
     let recovery_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let start = StartReport { head_sequence, projected_sequence, recovery_ms };
-    Ok(Service { router: web::router(Arc::new(app)), writer, projector, rebuilder, progress, folder, locks, start })
+    Ok(Service { app: Arc::new(app), writer, projector, rebuilder, progress, folder, locks, start })
 }
 
 /// Takes the folder, and the SQLite file wherever it lies, for this process. A PostgreSQL database is

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -21,6 +22,7 @@ use crate::config::{Limits, ServerSettings, StorageSettings, millis};
 use crate::infrastructure::admin_socket;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError};
 use crate::infrastructure::process::{cancel_on_signal, raise_descriptor_limit};
+use crate::web;
 use crate::web::admin::{self, Admin};
 use crate::web::server::{self, ConnectionLimits};
 
@@ -82,7 +84,7 @@ pub async fn run(
         }
         started => started?,
     };
-    let Service { router, writer, projector, rebuilder, progress, folder, locks, start } = service;
+    let Service { app, writer, projector, rebuilder, progress, folder, locks, start } = service;
     let stop_serving = CancellationToken::new();
     let orders =
         take_orders(&folder, limits, Admin { rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() });
@@ -110,7 +112,7 @@ pub async fn run(
         stop_timeout: limits.stop_timeout(),
         keep_alive: true,
     };
-    let serving = tokio::spawn(server::serve(listener, router, connections, stop_serving.clone()));
+    let serving = tokio::spawn(server::serve(listener, web::service(app), connections, stop_serving.clone()));
 
     tokio::select! {
         () = stop.cancelled() => info!("stopping: no new connections; what is under way is answered"),
@@ -168,7 +170,7 @@ fn take_orders(folder: &DataFolder, limits: &Limits, admin: Admin) -> Option<Joi
     };
     let stop = admin.stop.clone();
     Some(tokio::spawn(async move {
-        server::serve(listener, admin::router(admin), connections, stop).await;
+        server::serve(listener, TowerToHyperService::new(admin::router(admin)), connections, stop).await;
         // What is left of it says nothing; the next start removes it.
         let _ = std::fs::remove_file(path);
     }))

@@ -15,14 +15,16 @@ pub mod request_id;
 pub mod reservations;
 pub mod server;
 
-use std::any::Any;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::Request;
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
-use tower_http::catch_panic::CatchPanicLayer;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use tower_http::compression::CompressionLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,8 +35,6 @@ use crate::application::ingest::WriterQueue;
 use crate::application::ports::Projection;
 use crate::application::progress::Progress;
 use crate::application::queries::Queries;
-use crate::web::catalogue::Code;
-use crate::web::problem::Problem;
 
 /// What the handlers work with.
 pub struct App {
@@ -74,7 +74,15 @@ pub fn openapi_document() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole service.
-pub fn router(app: SharedApp) -> Router {
+pub fn service(
+    app: SharedApp,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    let router = router(app);
+    // Around the router and not a layer of it: a layer would wrap every single route anew.
+    service_fn(move |request| request_id::answer(router.clone(), request))
+}
+
+fn router(app: SharedApp) -> Router {
     let (api, _) = api().split_for_parts();
     let pages = Router::new()
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi_document()).config(openapi::swagger_config()))
@@ -87,14 +95,4 @@ pub fn router(app: SharedApp) -> Router {
         .merge(pages)
         .method_not_allowed_fallback(pages::method_not_allowed)
         .fallback(pages::no_such_page)
-        .layer(CatchPanicLayer::custom(internal_error))
-        .layer(middleware::from_fn(request_id::in_request))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands over the panic")]
-fn internal_error(panic: Box<dyn Any + Send>) -> Response {
-    let message = panic.downcast_ref::<String>().map(String::as_str);
-    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    tracing::error!(message, "a request handler panicked; this is a bug");
-    Problem::new(Code::InternalError, "The service came upon a bug of its own.").into_response()
 }

@@ -20,6 +20,7 @@ pub struct Progress {
     log_failed: watch::Sender<bool>,
     projection_error: Mutex<Option<String>>,
     projection_doubted: Notify,
+    projection_wanted: Notify,
     conflicting_duplicates: AtomicU64,
 }
 
@@ -42,6 +43,7 @@ impl Progress {
             log_failed: watch::Sender::new(false),
             projection_error: Mutex::new(None),
             projection_doubted: Notify::new(),
+            projection_wanted: Notify::new(),
             conflicting_duplicates: AtomicU64::new(0),
         }
     }
@@ -105,8 +107,14 @@ impl Progress {
             return true;
         }
         let mut projected = self.projected.subscribe();
+        self.projection_wanted.notify_one();
         let reached = projected.wait_for(|projected| projected.head.sequence >= due);
         matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// Waits until somebody waits for the projection. May be true of somebody who has it by now.
+    pub async fn wait_for_reader(&self) {
+        self.projection_wanted.notified().await;
     }
 
     /// Somebody did not find the projection as it should be; its task has to look after it.

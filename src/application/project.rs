@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use crate::application::ingest::WriterQueue;
@@ -25,6 +25,10 @@ use crate::domain::rows::Rows;
 /// The first pause after a failed transaction; doubled each time up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// How long rows are gathered while nobody waits for them. What a transaction costs depends little on
+/// how many events it covers, so under load a few large ones cost far less than many small ones.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Where this process left the projection; `None` when what it holds is of no use. Whoever holds
 /// the lock keeps the projection as it is.
@@ -46,11 +50,17 @@ impl Projector {
         if self.position.lock().await.is_none() && !self.write_anew(writer).await {
             return;
         }
+        let mut last = Instant::now();
         loop {
+            let due = async {
+                self.progress.wait_for_lag().await;
+                // A query is not to wait for more than it needs.
+                let _ = timeout_at(last + GATHER, self.progress.wait_for_reader()).await;
+            };
             let rows = tokio::select! {
                 biased;
                 () = writer.closed() => return,
-                () = self.progress.wait_for_lag() => writer.take_rows().await,
+                () = due => writer.take_rows().await,
                 // Nothing is written, but where the database stands is looked at.
                 () = self.progress.wait_for_doubt() => self.position.lock().await.map(|head| (Rows::default(), head)),
             };
@@ -64,6 +74,7 @@ impl Projector {
                     return;
                 }
             }
+            last = Instant::now();
         }
     }
 

@@ -14,6 +14,7 @@ use crate::web::SharedApp;
 use crate::web::extract::JsonBody;
 use crate::web::openapi::EventSchema;
 use crate::web::problem::Problem;
+use crate::web::request_id::Mark;
 
 /// What became of an event that was taken in, now or before.
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,7 +69,7 @@ pub enum ReceiptStatus {
             headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
-pub async fn post_event(State(app): State<SharedApp>, body: JsonBody) -> Result<Response, Problem> {
+pub async fn post_event(State(app): State<SharedApp>, mark: Mark, body: JsonBody) -> Result<Response, Problem> {
     let place = app.writer.place()?;
     let event = ReceivedEvent::parse(&body.bytes).map_err(Problem::invalid_event)?;
     // The event has its own bytes: those that came must not wait with it.
@@ -89,7 +90,7 @@ pub async fn post_event(State(app): State<SharedApp>, body: JsonBody) -> Result<
     assert!(sequence <= durable.head().sequence, "an answer rests on synced history alone");
     if !content_matches {
         let total = app.progress.conflicting_duplicates();
-        warn!(%event_id, %sequence, total, "a known event_id came with another content");
+        mark.span().in_scope(|| warn!(%event_id, %sequence, total, "a known event_id came with another content"));
     }
     let receipt = Receipt {
         event_id: event_id.to_string(),

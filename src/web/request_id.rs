@@ -1,37 +1,102 @@
 //! The request id: taken from `x-request-id` or made, returned, and part of every log line that
 //! the request causes.
+//!
+//! This is the outermost step of every request. The span that carries the id into log lines costs
+//! as much as parsing an event does, and hardly any request causes a line. So a request runs inside
+//! its span only where each one is told of anyway; elsewhere the [`Mark`] makes it for the line.
 
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
-use axum::response::Response;
-use tracing::{Instrument, debug, info_span};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+use tracing::{Instrument, Level, Span, debug, enabled, error, info_span};
 use uuid::Uuid;
+
+use crate::web::catalogue::Code;
+use crate::web::problem::Problem;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client; instead of a longer one a new one is made.
 const MAX_ID_BYTES: usize = 128;
 
-/// Wraps a request: the outermost layer.
-pub async fn in_request(request: Request, next: Next) -> Response {
-    let id = request.headers().get(HEADER).filter(|id| is_usable(id)).cloned().unwrap_or_else(new_id);
-    let span = info_span!(
-        "request",
-        request_id = id.to_str().unwrap_or_default(),
-        method = %request.method(),
-        path = request.uri().path(),
-    );
-    async move {
-        let start = Instant::now();
-        let mut response = next.run(request).await;
-        debug!(status = response.status().as_u16(), elapsed_us = start.elapsed().as_micros(), "answered");
-        response.headers_mut().insert(HEADER, id);
-        response
+/// What log lines say about a request. Cheap to clone and to drop unused.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    id: HeaderValue,
+    method: Method,
+    uri: Uri,
+}
+
+impl Mark {
+    fn of(headers: &HeaderMap, method: &Method, uri: &Uri) -> Self {
+        let id = headers.get(HEADER).filter(|id| is_usable(id)).cloned().unwrap_or_else(new_id);
+        Self { id, method: method.clone(), uri: uri.clone() }
     }
-    .instrument(span)
-    .await
+
+    /// Log lines inside it name the request.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        info_span!(
+            "request",
+            request_id = self.id.to_str().unwrap_or_default(),
+            method = %self.method,
+            path = self.uri.path(),
+        )
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Mark {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers, &parts.method, &parts.uri))
+    }
+}
+
+/// Answers a request by the routes. A panic of a handler is an answer too, and a log line.
+pub async fn answer(router: Router, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+    let mark = Mark::of(request.headers(), request.method(), request.uri());
+    // For whoever makes its mark again.
+    request.headers_mut().insert(HEADER, mark.id.clone());
+    if !enabled!(Level::DEBUG) {
+        return Ok(routed(router, request, &mark).await);
+    }
+    let told = async {
+        let start = Instant::now();
+        let response = routed(router, request, &mark).await;
+        debug!(status = response.status().as_u16(), elapsed_us = start.elapsed().as_micros(), "answered");
+        Ok(response)
+    };
+    told.instrument(mark.span()).await
+}
+
+async fn routed(router: Router, request: Request<Incoming>, mark: &Mark) -> Response {
+    // Nothing is shared that a panic could leave half done: requests change state through the writer.
+    let routed = AssertUnwindSafe(router.oneshot(request.map(Body::new))).catch_unwind().await;
+    let mut response = match routed {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(panic) => mark.span().in_scope(|| internal_error(panic.as_ref())),
+    };
+    response.headers_mut().insert(HEADER, mark.id.clone());
+    response
+}
+
+fn internal_error(panic: &(dyn Any + Send)) -> Response {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    error!(message, "a request handler panicked; this is a bug");
+    Problem::new(Code::InternalError, "The service came upon a bug of its own.").into_response()
 }
 
 /// Visible ASCII only: the id goes into log lines.

@@ -1,14 +1,17 @@
 //! The listening side: accepts connections within their limits and ends them in order.
 
+use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -68,14 +71,16 @@ impl Listener for UnixListener {
 
 /// Serves until `stop`, then finishes the requests under way. False when some did not finish in
 /// time and were cut off.
-pub async fn serve(listener: impl Listener, router: Router, limits: ConnectionLimits, stop: CancellationToken) -> bool {
+pub async fn serve<S>(listener: impl Listener, service: S, limits: ConnectionLimits, stop: CancellationToken) -> bool
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .keep_alive(limits.keep_alive)
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES)
         .max_header_size(HEAD_BYTES);
-    let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
     loop {
