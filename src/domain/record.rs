@@ -46,11 +46,12 @@ impl RecordedAt {
 /// Written by hand: every record has one, and the general way costs as much as hashing its line.
 impl fmt::Display for RecordedAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(year @ 0..=9999) = u32::try_from(self.0.year()) else {
+        let micros = self.0.timestamp_subsec_micros();
+        // More than a million of them are a leap second.
+        let (Ok(year @ 0..=9999), 0..1_000_000) = (u32::try_from(self.0.year()), micros) else {
             return f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Micros, true));
         };
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let micros = self.0.timestamp_subsec_micros();
         let parts = [
             (0..4, year),
             (5..7, self.0.month()),

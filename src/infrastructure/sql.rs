@@ -1,6 +1,7 @@
 //! The projection in SQL: plain rows, no rule, no arithmetic.
 //!
-//! [`store`] holds what is the same for both databases, [`statements`] its SQL; [`sqlite`] and
+//! [`store`] holds what is the same for both databases, [`statements`] and
+//! [`tables`] its SQL; [`sqlite`] and
 //! [`postgres`] hold what is not: how to connect, and how a second projection takes the place of
 //! the first.
 
@@ -13,6 +14,7 @@ pub mod sqlite;
 pub mod sqlite_file;
 pub mod statements;
 pub mod store;
+pub mod tables;
 pub mod url;
 
 use std::error::Error;
@@ -29,7 +31,7 @@ use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
 use crate::infrastructure::sql::postgres::PostgresPlace;
 use crate::infrastructure::sql::queries::SqlQueries;
-use crate::infrastructure::sql::rows::Cells;
+use crate::infrastructure::sql::rows::{Cells, Chunk};
 use crate::infrastructure::sql::sqlite::SqlitePlace;
 use crate::infrastructure::sql::sqlite_file::at_the_end_of;
 use crate::infrastructure::sql::statements::Statements;
@@ -71,11 +73,8 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
 
     fn run(connection: &mut Self::Connection, statement: &'static str) -> impl Future<Output = Done<()>> + Send;
 
-    fn write(
-        connection: &mut Self::Connection,
-        statement: &'static str,
-        rows: String,
-    ) -> impl Future<Output = Done<()>> + Send;
+    /// Writes rows, those that are there already anew.
+    fn write(connection: &mut Self::Connection, rows: Chunk) -> impl Future<Output = Done<()>> + Send;
 
     fn fetch(
         connection: &mut Self::Connection,

@@ -124,10 +124,14 @@ impl<'a> Pass<'a> {
     fn run(&mut self) {
         let bytes = self.text.as_bytes();
         let mut at = 0;
+        // What is kept and not copied yet begins here: as a rule that is all of it, copied at once.
+        let mut kept = 0;
         while at < bytes.len() && !self.is_full() {
             let end = match bytes[at] {
                 b' ' | b'\t' | b'\n' | b'\r' => {
+                    self.out.push_str(&self.text[kept..at]);
                     at += 1;
+                    kept = at;
                     continue;
                 }
                 b'"' => self.string(at),
@@ -172,16 +176,16 @@ impl<'a> Pass<'a> {
                     at + rest.iter().position(|b| !is_scalar(b)).unwrap_or(rest.len())
                 }
             };
-            self.out.push_str(&self.text[at..end]);
             at = end;
         }
+        self.out.push_str(&self.text[kept..at]);
     }
 
     /// Reads the string that starts at `start`, as a key where one is due; returns its end.
     fn string(&mut self, start: usize) -> usize {
-        let end = end_of_string(self.text.as_bytes(), start);
+        let (end, is_escaped) = end_of_string(self.text.as_bytes(), start);
         let inside = &self.text[start + 1..end - 1];
-        let content = if inside.contains('\\') {
+        let content = if is_escaped {
             // JSON's grammar lets a lone surrogate pass as an escape; no Unicode text can hold one.
             serde_json::from_str(&self.text[start..end]).map(Cow::Owned)
         } else {
@@ -240,13 +244,20 @@ fn shortened(mut pointer: String) -> String {
     pointer
 }
 
-/// The end of the string that starts at `start`.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
+/// The end of the string that starts at `start`, and whether anything in it is escaped.
+fn end_of_string(bytes: &[u8], start: usize) -> (usize, bool) {
     let mut at = start + 1;
-    while bytes[at] != b'"' {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    let mut is_escaped = false;
+    loop {
+        match bytes[at] {
+            b'"' => return (at + 1, is_escaped),
+            b'\\' => {
+                is_escaped = true;
+                at += 2;
+            }
+            _ => at += 1,
+        }
     }
-    at + 1
 }
 
 /// The end of the array or object that starts at `start`.
@@ -255,7 +266,7 @@ fn end_of_nested(bytes: &[u8], start: usize) -> usize {
     loop {
         match bytes[at] {
             b'"' => {
-                at = end_of_string(bytes, at);
+                (at, _) = end_of_string(bytes, at);
                 continue;
             }
             b'[' | b'{' => depth += 1,

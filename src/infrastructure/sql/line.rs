@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use crate::application::ports::StoreError;
+use crate::infrastructure::sql::rows::Chunk;
 use crate::infrastructure::sql::{Dialect, FileNumber, failed};
 
 /// What a line is for.
@@ -123,9 +124,9 @@ impl<D: Dialect> InUse<'_, D> {
         in_time(self.limit, D::run(&mut self.connection, statement)).await
     }
 
-    /// Runs a statement that takes rows.
-    pub async fn write(&mut self, statement: &'static str, rows: String) -> Result<(), sqlx::Error> {
-        in_time(self.limit, D::write(&mut self.connection, statement, rows)).await
+    /// Writes rows, those that are there already anew.
+    pub async fn write(&mut self, rows: Chunk) -> Result<(), sqlx::Error> {
+        in_time(self.limit, D::write(&mut self.connection, rows)).await
     }
 
     /// Fetches all rows that a statement gives.

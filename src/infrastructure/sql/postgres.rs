@@ -21,6 +21,7 @@ use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::{NoAnswer, Role};
+use crate::infrastructure::sql::rows::Chunk;
 use crate::infrastructure::sql::statements::{Statements, statements};
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::{Dialect, Done, SqlLimits, failed, not_migrated};
@@ -145,8 +146,8 @@ impl Dialect for Postgres {
         sqlx::raw_sql(statement).execute(connection).await.map(|_| ())
     }
 
-    async fn write(connection: &mut PgConnection, statement: &'static str, rows: String) -> Done<()> {
-        sqlx::query(statement).bind(rows).execute(connection).await.map(|_| ())
+    async fn write(connection: &mut PgConnection, rows: Chunk) -> Done<()> {
+        sqlx::query(rows.table.for_json()).bind(rows.to_json()).execute(connection).await.map(|_| ())
     }
 
     async fn fetch(connection: &mut PgConnection, statement: &'static str, keys: Option<String>) -> Done<Vec<PgRow>> {

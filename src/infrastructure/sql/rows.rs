@@ -1,4 +1,4 @@
-//! Rows on their way into a database, as JSON arrays, and out of it again.
+//! Rows on their way into a database, cell by cell, and out of it again.
 
 use std::error::Error;
 
@@ -12,50 +12,67 @@ use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
 use crate::domain::record::Head;
 use crate::domain::reservation::ReservationState;
 use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+use crate::infrastructure::sql::tables::{CHECKPOINT, COMPARTMENTS, Cell, LOCKERS, RESERVATIONS, Table};
 
-/// How many rows one statement writes at most, so that its parameter stays small.
-const MAX_STATEMENT_ROWS: usize = 10_000;
+/// How many rows are handed to the database at once at most: as cells they are there twice.
+const MAX_CHUNK_ROWS: usize = 10_000;
 
-/// The rows of one transaction as JSON arrays of arrays, for each table as many as it takes. Each is
-/// made when its turn comes: a transaction must not stand idle for long, nor everything be there twice.
-pub struct RowParameters<'r> {
-    pub lockers: Chunks<'r>,
-    pub compartments: Chunks<'r>,
-    pub reservations: Chunks<'r>,
+/// Rows of one table, cell by cell.
+#[derive(Debug)]
+pub struct Chunk {
+    pub table: &'static Table,
+    pub cells: Vec<Cell>,
 }
 
-type Chunks<'r> = Box<dyn Iterator<Item = String> + Send + 'r>;
+impl Chunk {
+    fn of<'r, R, const WIDTH: usize>(
+        table: &'static Table,
+        rows: &'r [R],
+        cells: impl Fn(&'r R) -> [Cell; WIDTH] + 'r,
+    ) -> impl Iterator<Item = Self> + 'r {
+        debug_assert_eq!(table.width(), WIDTH, "a cell for each column");
+        rows.chunks(MAX_CHUNK_ROWS).map(move |chunk| Self { table, cells: chunk.iter().flat_map(&cells).collect() })
+    }
 
-impl<'r> RowParameters<'r> {
-    pub fn of(rows: &'r Rows) -> Self {
-        Self {
-            lockers: in_chunks(&rows.lockers, |row| {
-                let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } =
-                    row;
-                (locker_id, compartments, active_reservations, degraded_compartments, state_hash)
-            }),
-            compartments: in_chunks(&rows.compartments, |row| {
-                let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
-                (&row.locker_id, compartment_id, degraded, active_reservation)
-            }),
-            reservations: in_chunks(&rows.reservations, |row| (&row.reservation_id, row.status)),
-        }
+    /// As one parameter: a JSON array of arrays.
+    pub fn to_json(&self) -> String {
+        json_rows(self.cells.chunks(self.table.width()))
     }
 }
 
-fn in_chunks<'r, R: Sync, T: Serialize>(rows: &'r [R], columns: impl Fn(&'r R) -> T + Copy + Send + 'r) -> Chunks<'r> {
-    Box::new(rows.chunks(MAX_STATEMENT_ROWS).map(move |chunk| json_rows(chunk.iter().map(columns))))
+/// The rows of one transaction and its checkpoint. Each chunk is made when its turn comes: a
+/// transaction must not stand idle for long, nor everything be there twice.
+pub fn chunks(rows: &Rows, head: Head) -> impl Iterator<Item = Chunk> + Send {
+    let lockers = Chunk::of(&LOCKERS, &rows.lockers, |row| {
+        let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } = row;
+        [
+            Cell::Text(locker_id.to_shared()),
+            Cell::Count(*compartments),
+            Cell::Count(*active_reservations),
+            Cell::Count(*degraded_compartments),
+            Cell::Text(state_hash.to_string().into()),
+        ]
+    });
+    let compartments = Chunk::of(&COMPARTMENTS, &rows.compartments, |row| {
+        let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
+        [
+            Cell::Text(row.locker_id.to_shared()),
+            Cell::Text(compartment_id.to_shared()),
+            Cell::Flag(*degraded),
+            active_reservation.as_ref().map_or(Cell::Null, |id| Cell::Text(id.to_shared())),
+        ]
+    });
+    let reservations = Chunk::of(&RESERVATIONS, &rows.reservations, |row| {
+        [Cell::Text(row.reservation_id.to_shared()), Cell::Text(row.status.as_str().into())]
+    });
+    let cells = vec![Cell::Count(1), Cell::Count(head.sequence.get()), Cell::Text(head.chain_hash.to_string().into())];
+    lockers.chain(compartments).chain(reservations).chain([Chunk { table: &CHECKPOINT, cells }])
 }
 
-/// Rows or keys as one parameter.
+/// Rows of cells, or keys, as one parameter.
 pub fn json_rows(rows: impl Iterator<Item = impl Serialize>) -> String {
     let rows: Vec<_> = rows.collect();
     serde_json::to_string(&rows).expect("texts, numbers and booleans have a JSON form")
-}
-
-/// A checkpoint as a parameter.
-pub fn json_checkpoint(head: Head) -> String {
-    json_rows([(head.sequence.get(), head.chain_hash.to_string())].iter())
 }
 
 /// The values of a row, by the names of their columns.

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Connection, Row, Sqlite};
 use tokio::sync::OwnedMutexGuard;
 
@@ -15,9 +18,11 @@ use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
+use crate::infrastructure::sql::rows::Chunk;
 use crate::infrastructure::sql::sqlite_file::{SqliteReplacement, file_number, rest};
 use crate::infrastructure::sql::statements::{SELECT_CHECKPOINT, Statements, statements};
 use crate::infrastructure::sql::store::SqlStore;
+use crate::infrastructure::sql::tables::Cell;
 use crate::infrastructure::sql::{Dialect, Done, FileNumber, SqlLimits, failed, not_migrated};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -91,8 +96,17 @@ impl Dialect for Sqlite {
         sqlx::query(statement).execute(connection).await.map(|_| ())
     }
 
-    async fn write(connection: &mut SqliteConnection, statement: &'static str, rows: String) -> Done<()> {
-        sqlx::query(statement).bind(rows).execute(connection).await.map(|_| ())
+    async fn write(connection: &mut SqliteConnection, rows: Chunk) -> Done<()> {
+        let Chunk { table, cells } = rows;
+        let mut left = cells.len() / table.width();
+        let mut cells = cells.into_iter();
+        while left > 0 {
+            let (statement, size) = table.for_values(left);
+            let values = cells.by_ref().take(size * table.width());
+            values.fold(sqlx::query(statement), bind).execute(&mut *connection).await?;
+            left -= size;
+        }
+        Ok(())
     }
 
     async fn fetch(
@@ -114,6 +128,15 @@ impl Dialect for Sqlite {
         let store = SqlStore::new(SqlitePlace::writable(replacement.path()), live.limits);
         store.open().await?;
         Ok(Box::new(SqliteSuccessor { live: Arc::clone(live), store, replacement, _succession: succession }))
+    }
+}
+
+fn bind(query: Query<'_, Sqlite, SqliteArguments>, cell: Cell) -> Query<'_, Sqlite, SqliteArguments> {
+    match cell {
+        Cell::Text(text) => query.bind(text),
+        Cell::Count(count) => query.bind(count.cast_signed()),
+        Cell::Flag(flag) => query.bind(flag),
+        Cell::Null => query.bind(None::<i64>),
     }
 }
 

@@ -15,8 +15,7 @@ use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::{InUse, Line, LineLimits, Role};
 use crate::infrastructure::sql::rows::{
-    Cells, Read, RowParameters, json_checkpoint, read_checkpoint, read_compartment, read_locker, read_reservation,
-    read_state_hash,
+    Cells, Read, chunks, read_checkpoint, read_compartment, read_locker, read_reservation, read_state_hash,
 };
 use crate::infrastructure::sql::statements::{
     SELECT_CHECKPOINT, SELECT_COMPARTMENTS, SELECT_LOCKERS, SELECT_RESERVATIONS, SELECT_STATE_HASHES,
@@ -151,17 +150,10 @@ async fn read_table<D: Dialect, T>(
 }
 
 async fn write_all<D: Dialect>(line: &mut InUse<'_, D>, rows: &Rows, head: Head) -> Result<(), Error> {
-    let parameters = RowParameters::of(rows);
-    for (statement, chunks) in [
-        (D::STATEMENTS.upsert_lockers, parameters.lockers),
-        (D::STATEMENTS.upsert_compartments, parameters.compartments),
-        (D::STATEMENTS.upsert_reservations, parameters.reservations),
-    ] {
-        for chunk in chunks {
-            line.write(statement, chunk).await?;
-        }
+    for chunk in chunks(rows, head) {
+        line.write(chunk).await?;
     }
-    line.write(D::STATEMENTS.upsert_checkpoint, json_checkpoint(head)).await
+    Ok(())
 }
 
 #[async_trait]
