@@ -5,7 +5,6 @@ mod audit;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -207,8 +206,7 @@ fn a_folder_with_anything_else_in_it_is_left_alone() {
 #[test]
 fn minutes_and_cycles_exclude_each_other() {
     let folder = Folder::on_sqlite();
-    let started = std::time::Instant::now();
     let ended = torture(&folder, &["--minutes", "1", "--cycles", "1"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
-    assert!(started.elapsed() < Duration::from_secs(30) && !place(&folder).exists());
+    assert!(!place(&folder).exists(), "nothing was begun");
 }
