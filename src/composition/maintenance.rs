@@ -138,7 +138,7 @@ pub async fn verify(
         Err(unusable @ DataFolderError::BadMark { .. }) => verification.unreadable_mark(unusable.to_string()),
         Err(unreadable) => return Err(unreadable.into()),
     }
-    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?;
+    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?.with_all_processors();
     while let Some(item) = history.next() {
         match item {
             Ok((record, head)) => {

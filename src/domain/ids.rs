@@ -31,7 +31,9 @@ fn check_text(text: &str) -> Result<(), IdError> {
     if text.len() > MAX_ID_CHARS && text.chars().nth(MAX_ID_CHARS).is_some() {
         return Err(IdError::TooLong);
     }
-    if text.chars().any(char::is_control) {
+    // Most are ASCII, where the control characters are few.
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
+    if !text.as_bytes().iter().all(is_plain) && text.chars().any(char::is_control) {
         return Err(IdError::ControlCharacter);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, SecondsFormat, SubsecRound, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, SubsecRound, Timelike, Utc};
 
 use crate::domain::event::Event;
 use crate::domain::event::json::{CompactJson, ContentDigest};
@@ -36,6 +36,28 @@ impl RecordedAt {
     /// Reads the one spelling that [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_usual(text).or_else(|| Self::parse_any(text))
+    }
+
+    /// The times that a server's clock usually tells. Others, a leap second say, take the long way.
+    fn parse_usual(text: &str) -> Option<Self> {
+        let bytes: &[u8; 27] = text.as_bytes().try_into().ok()?;
+        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
+        if separators.iter().any(|(at, byte)| bytes[*at] != *byte) {
+            return None;
+        }
+        let number = |digits: std::ops::Range<usize>| {
+            bytes[digits]
+                .iter()
+                .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+        };
+        let date = NaiveDate::from_ymd_opt(number(0..4)?.try_into().ok()?, number(5..7)?, number(8..10)?)?;
+        let second = number(17..19).filter(|second| *second < 60)?;
+        let time = date.and_hms_micro_opt(number(11..13)?, number(14..16)?, second, number(20..26)?)?;
+        Some(Self(time.and_utc()))
+    }
+
+    fn parse_any(text: &str) -> Option<Self> {
         let time = Self(DateTime::parse_from_rfc3339(text).ok()?.to_utc());
         (time.to_string() == text).then_some(time)
     }
@@ -103,5 +125,22 @@ mod tests {
         for other in ["2026-11-21T08:00:00Z", "2026-11-21T09:00:00.123456+01:00", "2026-11-21T08:00:00.1234567Z"] {
             assert_eq!(RecordedAt::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn usual_times_are_read_as_the_library_reads_them() {
+        for text in ["2026-11-21T08:00:00.123456Z", "0000-02-29T23:59:59.999999Z", "9999-12-31T00:00:00.000000Z"] {
+            assert!(RecordedAt::parse_usual(text).is_some(), "{text}");
+            for at in 0..text.len() {
+                for character in "0123456789:-+.TZt \u{e9}".chars() {
+                    let other = [&text[..at], &character.to_string(), &text[at + 1..]].concat();
+                    let read = RecordedAt::parse_usual(&other);
+                    assert!(read.is_none() || read == RecordedAt::parse_any(&other), "{other}");
+                    assert_eq!(RecordedAt::parse(&other), RecordedAt::parse_any(&other), "{other}");
+                }
+            }
+        }
+        let leap_second = "2016-12-31T23:59:60.000001Z";
+        assert_eq!(RecordedAt::parse(leap_second).unwrap().to_string(), leap_second);
     }
 }

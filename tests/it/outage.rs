@@ -15,7 +15,7 @@ mod twins;
 use std::cell::RefCell;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::support::events::{id, registered, reserved};
 use crate::support::server::{Answer, Server, lockstream, run};
 use crate::support::views::{Views, views};
-use crate::support::{Folder, eventually};
+use crate::support::{Folder, PATIENCE, eventually};
 
 /// How many events are acknowledged while nothing can be written.
 const LAG_LIMIT: usize = 20;
@@ -125,7 +125,7 @@ impl<'f> Trial<'f> {
         for path in PATHS {
             let begin = Instant::now();
             is_turned_away(&self.server.get(path).await, codes);
-            assert!(begin.elapsed() < Duration::from_secs(5), "{path} took {:?}", begin.elapsed());
+            assert!(begin.elapsed() < PATIENCE / 2, "{path} took {:?}", begin.elapsed());
         }
     }
 
@@ -151,7 +151,7 @@ impl<'f> Trial<'f> {
         let begin = Instant::now();
         while !says_it().await {
             let last = self.server.get("/readyz").await;
-            assert!(begin.elapsed() < Duration::from_secs(20), "readiness never says {words:?}, but {last:?}");
+            assert!(begin.elapsed() < PATIENCE, "readiness never says {words:?}, but {last:?}");
         }
     }
 

@@ -8,15 +8,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::eventually;
 use crate::support::postgres::Cluster;
 use crate::support::proxy::{Mode, Proxy};
+use crate::support::{PATIENCE, eventually};
 
-/// Longer than an answer takes, and short enough to wait for nothing.
+/// Longer than an answer usually takes, and short enough to wait for nothing. An answer that has to
+/// come is waited for with patience.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(timeout(A_WHILE, connection.execute("SELECT 1")).await, Ok(Ok(_)))
+    matches!(timeout(PATIENCE, connection.execute("SELECT 1")).await, Ok(Ok(_)))
 }
 
 #[tokio::test]
@@ -61,7 +62,7 @@ async fn a_connection_that_lost_bytes_stays_mute() {
             proxy.set(Mode::Pass);
         }
         stream.write_all(&request).await.unwrap();
-        let answer = timeout(A_WHILE, stream.read_u8()).await;
+        let answer = timeout(if cut { A_WHILE } else { PATIENCE }, stream.read_u8()).await;
         assert_eq!(answer.is_err(), cut, "{answer:?}");
     }
 }
@@ -108,6 +109,6 @@ async fn a_proxy_that_is_dropped_ends_its_connections() {
     let mut connection = PgConnection::connect(&url).await.unwrap();
     proxy.set(Mode::Drop);
     drop(proxy);
-    assert!(timeout(A_WHILE, connection.execute("SELECT 1")).await.is_ok_and(|answer| answer.is_err()));
+    assert!(timeout(PATIENCE, connection.execute("SELECT 1")).await.is_ok_and(|answer| answer.is_err()));
     assert!(PgConnection::connect(&url).await.is_err());
 }

@@ -5,7 +5,6 @@ mod audit;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -90,8 +89,16 @@ fn fourteen_cycles_with_every_fault_break_no_promise() {
     }
     assert_eq!(count("unanswered"), count("settled"));
     assert!(count("records") >= count("acknowledged"), "what was acknowledged, and what got no answer: {report}");
-    assert!(count("folders") > 1, "a full folder gives way to an empty one");
     assert!(!place(&folder).exists(), "nothing is left of a run that found nothing");
+}
+
+#[test]
+fn a_full_folder_gives_way_to_an_empty_one() {
+    let folder = Folder::on_sqlite();
+    // However slow the machine is, something is recorded in the first cycle, and found in the second.
+    let ended = torture(&folder, &["--cycles", "2", "--clients", "2", "--fresh-after", "1", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(report(&ended)["folders"].as_u64() > Some(1), "{ended:?}");
 }
 
 #[tokio::test]
@@ -207,8 +214,7 @@ fn a_folder_with_anything_else_in_it_is_left_alone() {
 #[test]
 fn minutes_and_cycles_exclude_each_other() {
     let folder = Folder::on_sqlite();
-    let started = std::time::Instant::now();
     let ended = torture(&folder, &["--minutes", "1", "--cycles", "1"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
-    assert!(started.elapsed() < Duration::from_secs(30) && !place(&folder).exists());
+    assert!(!place(&folder).exists(), "nothing was begun");
 }

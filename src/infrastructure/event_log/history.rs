@@ -7,6 +7,8 @@
 //! tail*, a write that nobody was told about. Acting on that is left to
 //! [`recovery`](crate::infrastructure::event_log::recovery).
 
+mod ahead;
+
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use std::{fmt, vec};
 
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, Record};
+use crate::infrastructure::event_log::history::ahead::{Ahead, Help, Line, Team};
 use crate::infrastructure::event_log::line::{self, Header, LineError};
 use crate::infrastructure::event_log::segments::{self, Segment};
 use crate::infrastructure::event_log::storage::{Disk, Readable, Storage};
@@ -78,6 +81,9 @@ pub struct History {
     bytes_read: u64,
     bytes_total: u64,
     ended: bool,
+    /// How many are to help, and those who do.
+    help: Help,
+    team: Option<Arc<Team>>,
 }
 
 /// A batch in a segment.
@@ -107,6 +113,9 @@ struct Reader {
     segment: Segment,
     input: BufReader<Box<dyn Readable>>,
     line: Vec<u8>,
+    /// The lines that others have read by now, or do just now. What `input` is at does not matter
+    /// meanwhile.
+    ahead: Option<Ahead>,
     /// The place of the next line.
     line_number: u64,
     offset_bytes: u64,
@@ -144,7 +153,16 @@ impl History {
             bytes_read: 0,
             bytes_total,
             ended: false,
+            help: Help::NONE,
+            team: None,
         })
+    }
+
+    /// Reads with all processors that the machine has, where the log is long enough. For whoever has
+    /// nothing else to do with them.
+    #[must_use]
+    pub fn with_all_processors(self) -> Self {
+        Self { help: Help::of_this_machine(), ..self }
     }
 
     /// Starts after a head that is known already and ends a segment.
@@ -200,6 +218,13 @@ impl History {
                 continue;
             };
             let unreadable = |source| HistoryError::Unreadable { path: reader.segment.path.clone(), source };
+            if let Some(ahead) = &mut reader.ahead {
+                if let Some(Line { record, head, length_bytes }) = ahead.next(self.head) {
+                    return Ok(Some(self.go_on(record, head, length_bytes)));
+                }
+                reader.ahead = None;
+                reader.input.seek(SeekFrom::Start(reader.offset_bytes)).map_err(unreadable)?;
+            }
             reader.line.clear();
             let length = reader.input.read_until(b'\n', &mut reader.line).map_err(unreadable)?;
             if length == 0 {
@@ -224,19 +249,25 @@ impl History {
                     continue;
                 }
             };
-            let start = reader.offset_bytes;
-            reader.offset_bytes += length as u64;
-            match &mut reader.batch {
-                Some(batch) if batch.first == record.batch => batch.bytes.end = reader.offset_bytes,
-                batch => {
-                    *batch = Some(Batch { first: record.batch, before: self.head, bytes: start..reader.offset_bytes });
-                }
-            }
-            reader.line_number += 1;
-            self.bytes_read += length as u64;
-            self.head = head;
-            return Ok(Some((record, head)));
+            return Ok(Some(self.go_on(record, head, length)));
         }
+    }
+
+    /// Goes on behind a good line.
+    fn go_on(&mut self, record: Record, head: Head, length_bytes: usize) -> (Record, Head) {
+        let reader = self.reader.as_mut().expect("a line is read in a segment");
+        let start = reader.offset_bytes;
+        reader.offset_bytes += length_bytes as u64;
+        match &mut reader.batch {
+            Some(batch) if batch.first == record.batch => batch.bytes.end = reader.offset_bytes,
+            batch => {
+                *batch = Some(Batch { first: record.batch, before: self.head, bytes: start..reader.offset_bytes });
+            }
+        }
+        reader.line_number += 1;
+        self.bytes_read += length_bytes as u64;
+        self.head = head;
+        (record, head)
     }
 
     /// Goes on to the next segment, which has to begin where the log ends so far.
@@ -262,13 +293,22 @@ impl History {
             let reason = format!("the segment that should begin here is missing{before}");
             return Err(Damage { place, sequence: due, reason, extent: Extent::LostHistory { proof } }.into());
         }
-        let file = self
-            .storage
-            .open(&segment.path)
-            .map_err(|source| HistoryError::Unreadable { path: segment.path.clone(), source })?;
+        let unreadable = |source| HistoryError::Unreadable { path: segment.path.clone(), source };
+        let file = self.storage.open(&segment.path).map_err(unreadable)?;
         let input = BufReader::with_capacity(READ_BUFFER_BYTES, file);
-        self.reader = Some(Reader { segment, input, line: Vec::new(), line_number: 1, offset_bytes: 0, batch: None });
+        let ahead = self.read_ahead(&segment.path).map_err(unreadable)?;
+        let (line, batch) = (Vec::new(), None);
+        self.reader = Some(Reader { segment, input, line, ahead, line_number: 1, offset_bytes: 0, batch });
         Ok(true)
+    }
+
+    /// Has others read a segment ahead, if it is long.
+    fn read_ahead(&mut self, segment: &Path) -> io::Result<Option<Ahead>> {
+        if !self.help.is_worth(self.storage.length_bytes(segment)?) {
+            return Ok(None);
+        }
+        let team = self.team.get_or_insert_with(|| Arc::new(Team::start(self.help)));
+        Ok(Some(Ahead::start(team, self.storage.open(segment)?, self.head)))
     }
 
     /// The segment that a server has begun since they were listed.
@@ -357,12 +397,12 @@ mod tests {
     use crate::domain::event::parse::ReceivedEvent;
     use crate::domain::record::RecordedAt;
 
-    /// Three batches of one record each.
-    fn three_lines() -> Vec<u8> {
+    /// Batches of one record each.
+    fn log_lines(count: u64) -> Vec<u8> {
         let (mut lines, mut head) = (Vec::new(), Head::default());
-        for number in 1..=3 {
+        for number in 1..=count {
             let event = format!(
-                r#"{{"event_id":"01890a5d-ac96-774b-bcce-b302099a800{number}","occurred_at":"2026-11-21T08:00:00Z","locker_id":"L","type":"CompartmentRegistered","payload":{{"compartment_id":"{number}"}}}}"#
+                r#"{{"event_id":"01890a5d-ac96-774b-bcce-b302099a{number:04x}","occurred_at":"2026-11-21T08:00:00Z","locker_id":"L","type":"CompartmentRegistered","payload":{{"compartment_id":"{number}"}}}}"#
             );
             let ReceivedEvent { json, digest, content, .. } = ReceivedEvent::parse(event.as_bytes()).unwrap();
             let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
@@ -376,7 +416,7 @@ mod tests {
     #[test]
     fn a_line_that_a_server_finishes_while_it_is_read_is_no_damage() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(segments::path(folder.path(), Sequence::new(1)), three_lines()).unwrap();
+        fs::write(segments::path(folder.path(), Sequence::new(1)), log_lines(3)).unwrap();
         let mut history = History::open(folder.path()).unwrap();
         history.next().unwrap().unwrap();
         // As if the second line had been half there a moment ago, and all three are now.
@@ -384,5 +424,60 @@ mod tests {
         let sequences: Vec<_> = history.by_ref().map(|item| item.unwrap().0.sequence.get()).collect();
         assert_eq!(sequences, [2, 3], "reading goes on at that line");
         assert_eq!(history.bytes_read(), history.bytes_total());
+    }
+
+    /// Everything that can be seen of a reading, to its end.
+    fn reading(folder: &Path, help: Help, team: Option<Arc<Team>>) -> String {
+        let mut history = History { help, team, ..History::open(folder).unwrap() };
+        let read: Vec<_> = history.by_ref().collect();
+        let History { head, bytes_read, ended, .. } = history;
+        format!("{read:?} {head:?} {bytes_read} {ended} {:?} {:?}", history.last_segment(), history.last_batch())
+    }
+
+    #[test]
+    fn what_many_read_ahead_is_what_one_reads_whatever_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = segments::path(folder.path(), Sequence::new(1));
+        let sound = log_lines(20);
+        let starts: Vec<_> = std::iter::once(0).chain((1..sound.len()).filter(|at| sound[at - 1] == b'\n')).collect();
+        // The pieces are so small that there are many, and lines that are longer than one.
+        let helps = [(1, 100), (3, 1_000)].map(|(threads, piece_bytes)| Help { threads, piece_bytes });
+        let teams = helps.map(|help| (help, Arc::new(Team::start(help))));
+        let alike = |bytes: &[u8], case: &str| {
+            fs::write(&path, bytes).unwrap();
+            let alone = reading(folder.path(), Help::NONE, None);
+            for (help, team) in &teams {
+                let together = reading(folder.path(), *help, Some(Arc::clone(team)));
+                assert!(alone == together, "{case}, {help:?}: {together}, not {alone}");
+            }
+        };
+        alike(&sound, "sound");
+        for at in (0..sound.len()).step_by(7) {
+            let mut flipped = sound.clone();
+            flipped[at] ^= 1 << (at % 8);
+            alike(&flipped, &format!("byte {at} flipped"));
+            alike(&sound[..at], &format!("{at} bytes left"));
+        }
+        for pair in starts.windows(3) {
+            let [first, second, third] = [pair[0], pair[1], pair[2]];
+            let [head, lines, tail] = [&sound[..first], &sound[first..third], &sound[third..]];
+            let (one, other) = lines.split_at(second - first);
+            alike(&[head, other, one, tail].concat(), "two lines in the wrong order");
+            alike(&[head, other, tail].concat(), "a line is missing");
+            alike(&[head, one, one, other, tail].concat(), "a line is there twice");
+            alike(&[head, one, b"\n", other, tail].concat(), "an empty line");
+        }
+        // The same on a second segment, and with one behind it.
+        let (first, second) = sound.split_at(starts[7]);
+        let next = |sequence| segments::path(folder.path(), Sequence::new(sequence));
+        fs::write(next(8), second).unwrap();
+        alike(first, "two segments");
+        alike(&first[..first.len() - 1], "a segment without its end");
+        for at in (0..second.len()).step_by(31) {
+            fs::write(next(8), &second[..at]).unwrap();
+            alike(first, &format!("{at} bytes left of the second segment"));
+        }
+        fs::write(next(9), second).unwrap();
+        alike(first, "a segment of another name");
     }
 }

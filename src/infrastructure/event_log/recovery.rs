@@ -107,7 +107,8 @@ pub fn recover<V>(
     limits: LogLimits,
     mut visit: impl FnMut(&Record, Head, ReadBytes) -> Result<(), V>,
 ) -> Result<Recovered, RecoveryError<V>> {
-    let mut history = History::on(Arc::clone(storage), folder).map_err(RecoveryError::Unreadable)?;
+    let history = History::on(Arc::clone(storage), folder).map_err(RecoveryError::Unreadable)?;
+    let mut history = history.with_all_processors();
     let mut torn = None;
     while let Some(item) = history.next() {
         match item {

@@ -231,7 +231,11 @@ async fn a_restore_killed_at_any_moment_leaves_no_log_without_its_end() {
     restored(place.path());
     let whole = begin.elapsed();
     let mut refused = 0;
-    for round in 0..ROUNDS {
+    // On a machine with other work the first ones may all end in time.
+    for round in 0..10 * ROUNDS {
+        if round >= ROUNDS && refused > 0 {
+            break;
+        }
         let folder = Folder::new();
         let moment = some_part_of(whole);
         kill_at(restore_command(&folder, place.path(), &[]), moment).await;

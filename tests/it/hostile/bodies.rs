@@ -25,7 +25,7 @@ fn chunk(content: &str) -> String {
 
 async fn small_server(folder: &Folder) -> Server {
     // What goes on sending too much is listened to for a while, which has to end before the test.
-    let settings = [("LOCKSTREAM_MAX_BODY_BYTES", LIMIT.to_string()), ("LOCKSTREAM_BODY_TIMEOUT_MS", "2000".into())];
+    let settings = [("LOCKSTREAM_MAX_BODY_BYTES", LIMIT.to_string()), ("LOCKSTREAM_BODY_TIMEOUT_MS", "5000".into())];
     Server::start_with(folder, &settings.each_ref().map(|(name, value)| (*name, value.as_str()))).await
 }
 
@@ -138,12 +138,16 @@ async fn a_body_that_takes_too_long_is_given_up() {
     let event = event_of(300);
 
     // Half a body and then nothing.
-    let mut silent = Wire::connect(&server).await;
-    silent.post_head(&[JSON, "content-length: 300"]).await;
-    silent.send(&event[..150]).await;
-    let reply = silent.reply().await.unwrap();
-    assert_eq!((reply.status, reply.code().as_str()), (408, "body-timeout"), "{reply:?}");
-    assert!(silent.ends().await);
+    let hears_why = async || {
+        let mut silent = Wire::connect(&server).await;
+        silent.post_head(&[JSON, "content-length: 300"]).await;
+        // Who was too slow to send it may have lost the answer with the connection.
+        let sent = silent.try_send(&event[..150]).await;
+        let reply = silent.reply().await;
+        assert!(reply.as_ref().is_none_or(|reply| reply.code() == "body-timeout"), "{reply:?}");
+        silent.ends().await && sent.is_ok() && reply.is_some_and(|reply| reply.status == 408)
+    };
+    eventually("half a body is answered", hears_why).await;
 
     // A drop now and then is no progress: the time is for the whole body.
     let mut dripping = Wire::connect(&server).await;
@@ -161,7 +165,9 @@ async fn a_body_that_takes_too_long_is_given_up() {
     assert!(reply.is_none_or(|reply| reply.status == 408));
 
     assert!(folder.log_bytes().is_empty());
-    assert_eq!(server.post_raw("application/json", event).await.status, 202, "the id stayed free");
+    // The id stayed free, for whoever is in time.
+    let is_free = async || server.post_raw("application/json", event.clone()).await.status == 202;
+    eventually("the event is taken", is_free).await;
 }
 
 #[tokio::test]

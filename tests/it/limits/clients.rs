@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::events::registered;
 use crate::support::server::Server;
 use crate::support::wire::Wire;
-use crate::support::{Folder, PATIENCE};
+use crate::support::{Folder, PATIENCE, eventually};
 
 /// For limits that must not be the reason.
 const AN_HOUR: &str = "3600000";
@@ -21,23 +21,27 @@ async fn a_connection_that_sends_no_request_is_closed() {
     assert!(idle.ends().await);
 
     let mut half = Wire::connect(&server).await;
-    half.send(&LIVEZ[..20]).await;
+    // It may be closed by now on a machine that has other work.
+    let _ = half.try_send(&LIVEZ[..20]).await;
     assert!(half.ends().await);
 
     let mut dripping = Wire::connect(&server).await;
     let mut drops = tokio::time::interval(Duration::from_millis(40));
     let begin = std::time::Instant::now();
-    dripping.send("GET /livez HTTP/1.1\r\nx: ").await;
+    let _ = dripping.try_send("GET /livez HTTP/1.1\r\nx: ").await;
     while dripping.try_send("x").await.is_ok() {
         assert!(begin.elapsed() < PATIENCE, "the head may take for ever");
         drops.tick().await;
     }
 
-    // Idle after an answer is idle too.
-    let mut answered = Wire::connect(&server).await;
-    answered.send(LIVEZ).await;
-    assert_eq!(answered.reply().await.unwrap().status, 200);
-    assert!(answered.ends().await);
+    // Idle after an answer is idle too. Whoever was too slow to ask tries again.
+    let answered = async || {
+        let mut wire = Wire::connect(&server).await;
+        let asked = wire.try_send(LIVEZ).await.is_ok();
+        let is_answered = asked && wire.reply().await.is_some_and(|reply| reply.status == 200);
+        wire.ends().await && is_answered
+    };
+    eventually("one is answered in its time, and closed", answered).await;
 }
 
 #[tokio::test]

@@ -8,12 +8,18 @@ use serde_json::json;
 use crate::support::backend::Holder;
 use crate::support::events::{registered, reserved};
 use crate::support::server::Server;
-use crate::support::{Folder, eventually};
+use crate::support::{Folder, PATIENCE, eventually};
 
 /// Another program holds the service's database up. What was accepted before is in the database.
 async fn hold_up(folder: &Folder, server: &Server) -> Holder {
-    assert_eq!(server.get("/lockers/L").await.status, 200);
+    has_compartments(server, 1).await;
     folder.hold_up().await
+}
+
+/// Waits until a locker is seen to have so many. A query with little patience may be turned away.
+async fn has_compartments(server: &Server, count: usize) {
+    let seen = async || server.get("/lockers/L").await;
+    eventually("the query is answered", async || seen().await.json()["compartments"] == count).await;
 }
 
 const SETTINGS: [(&str, &str); 2] = [("LOCKSTREAM_MAX_LAG_EVENTS", "5"), ("LOCKSTREAM_QUERY_TIMEOUT_MS", "150")];
@@ -47,7 +53,8 @@ async fn a_projection_that_is_held_up_is_told_and_waited_for_and_heals() {
         assert_eq!((answer.status, answer.code().as_str()), (503, "projection-behind"), "{path}: {answer:?}");
         assert_eq!(answer.header("retry-after"), "1");
         assert!(begin.elapsed() >= Duration::from_millis(150), "{path} waited for its time");
-        assert!(begin.elapsed() < Duration::from_secs(5), "{path} waited no longer than that");
+        // On a busy machine the answer is late, and far from for ever.
+        assert!(begin.elapsed() < PATIENCE / 2, "{path} waited no longer than that");
     }
 
     // Readiness names the cause; the process lives.
@@ -64,9 +71,9 @@ async fn a_projection_that_is_held_up_is_told_and_waited_for_and_heals() {
     // In the end all is there, and the event that was turned away is new.
     holder.release().await;
     eventually("the service is ready", async || server.get("/readyz").await.status == 200).await;
-    assert_eq!(server.get("/lockers/L").await.json()["compartments"], json!(6));
+    has_compartments(&server, 6).await;
     assert_eq!(server.post(&late).await.sequence(), 7);
-    assert_eq!(server.get("/lockers/L").await.json()["compartments"], json!(7));
+    has_compartments(&server, 7).await;
 }
 
 #[tokio::test]
@@ -91,7 +98,8 @@ async fn a_projection_that_fails_is_tried_again_until_it_works() {
 
     holder.release().await;
     eventually("the service is ready", async || server.get("/readyz").await.status == 200).await;
-    assert_eq!(server.get("/reservations/R1").await.json()["status"], "CREATED");
+    let is_there = async || server.get("/reservations/R1").await.json()["status"] == "CREATED";
+    eventually("the reservation is there", is_there).await;
     let works_again = || server.lines_saying("the projection works again").len();
     eventually("that is logged too", async || works_again() == 1).await;
 }

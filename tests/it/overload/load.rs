@@ -48,6 +48,14 @@ impl Outcome {
         self.latencies[(self.latencies.len() - 1) * hundredths / 100]
     }
 
+    /// Nobody was turned away because of others, and most were answered sooner than somebody could be
+    /// who has to wait for those.
+    pub fn is_answered_within(&self, time: Duration) {
+        let (refused, unknown) = (self.refused.len(), self.unknown.len());
+        assert_eq!((refused, unknown), (0, 0), "nobody is turned away for them");
+        assert!(self.percentile(50) < time, "{:?}", self.percentile(50));
+    }
+
     pub fn tell(&self, what: &str) {
         eprintln!(
             "{what}: {:.0} events/s sent, {:.0}/s accepted, {} refused, {} unknown; p50 {:?}, p99 {:?}",
@@ -58,6 +66,13 @@ impl Outcome {
             self.percentile(50),
             self.percentile(99),
         );
+    }
+
+    /// What came of a load that followed.
+    pub fn go_on(&mut self, next: Self) {
+        self.elapsed += next.elapsed;
+        self.add(next);
+        self.latencies.sort();
     }
 
     fn add(&mut self, other: Self) {

@@ -9,16 +9,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::load::Load;
 use super::{Bound, alone, memory};
-use crate::support::Folder;
 use crate::support::server::Server;
 use crate::support::wire::Wire;
+use crate::support::{Folder, PATIENCE};
 
 const MANY: usize = 200;
 const HEAD: &str = "POST /events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n";
 const INFLIGHT_BYTES: usize = 4 << 20;
 
+/// Nobody is given up here for being slow, however busy the machine is.
 async fn server(folder: &Folder) -> Server {
-    Server::start_with(folder, &[("LOCKSTREAM_MAX_INFLIGHT_BYTES", &INFLIGHT_BYTES.to_string())]).await
+    const AN_HOUR: &str = "3600000";
+    let settings = [
+        ("LOCKSTREAM_MAX_INFLIGHT_BYTES", &*INFLIGHT_BYTES.to_string()),
+        ("LOCKSTREAM_HEAD_TIMEOUT_MS", AN_HOUR),
+        ("LOCKSTREAM_BODY_TIMEOUT_MS", AN_HOUR),
+        ("LOCKSTREAM_WRITE_TIMEOUT_MS", AN_HOUR),
+    ];
+    Server::start_with(folder, &settings).await
 }
 
 #[tokio::test]
@@ -67,8 +75,7 @@ async fn hundreds_of_slow_writers_and_readers_harm_nobody() {
     dripping.await.unwrap();
 
     outcome.tell("beside 600 slow ones");
-    assert!(outcome.refused.is_empty() && outcome.unknown.is_empty(), "nobody is turned away for them");
-    assert!(outcome.percentile(99) < Duration::from_secs(2), "{:?}", outcome.percentile(99));
+    outcome.is_answered_within(PATIENCE / 2);
     assert_eq!(server.get("/readyz").await.status, 200);
     let events = outcome.accepted.len();
     Bound { before, connections: 3 * MANY, inflight_bytes: INFLIGHT_BYTES, events }.holds_for(&server);

@@ -94,17 +94,21 @@ async fn of_two_orders_at_once_the_second_is_refused_and_the_first_carried_out()
     write_long_log(&folder, 10_000);
     let server = Server::start(&folder).await;
     assert_eq!(server.get("/lockers/L0").await.status, 200); // Waits for the projection.
-    let mut first = order(&folder, "/rebuild").await;
-    first.chunk().await.unwrap().expect("it says that it has begun");
+    let is_refused = async || {
+        let mut first = order(&folder, "/rebuild").await;
+        first.chunk().await.unwrap().expect("it says that it has begun");
 
-    let told = lines(order(&folder, "/rebuild").await).await;
-    assert_eq!(told.last().unwrap()["failed"]["detail"], "a rebuild is under way already", "{told:?}");
-    let refused = rebuild(&folder, &[]);
-    assert_eq!(one_error_line(&refused), "error: a rebuild is under way already");
+        let told = lines(order(&folder, "/rebuild").await).await;
+        let refused = rebuild(&folder, &[]);
 
-    let outcome = lines(first).await.pop().unwrap();
-    assert_eq!(outcome["done"]["records"], 10_000, "{outcome}");
-    assert_eq!(leftovers(&folder).await, [""; 0]);
+        let outcome = lines(first).await.pop().unwrap();
+        assert_eq!(outcome["done"]["records"], 10_000, "{outcome}");
+        assert_eq!(leftovers(&folder).await, [""; 0]);
+        let why = "a rebuild is under way already";
+        told.last().unwrap()["failed"]["detail"] == why && refused.stderr == format!("error: {why}\n")
+    };
+    // On a machine that has other work, the first may be done before the second is given.
+    eventually("the second finds the first under way", is_refused).await;
 }
 
 #[tokio::test]

@@ -34,6 +34,11 @@ pub fn lockstream_at(binary: &Path, folder: &Folder) -> Command {
     command
 }
 
+/// How long a server lets whoever asks it wait, unless a test sets it: that a machine is slow and busy
+/// is no reason to turn a test away.
+const PATIENT: [(&str, &str); 2] =
+    [("LOCKSTREAM_ANSWER_TIMEOUT_MS", "50000"), ("LOCKSTREAM_QUERY_TIMEOUT_MS", "50000")];
+
 /// What a command that ended left.
 #[derive(Debug)]
 pub struct Ended {
@@ -110,6 +115,9 @@ impl Server {
 
     /// Starts a command that should serve; the error is what it wrote instead.
     pub async fn spawn(mut command: Command) -> Result<Self, Vec<String>> {
+        let is_set = |name: &str| command.get_envs().any(|(set, _)| set == name);
+        let patient: Vec<_> = PATIENT.into_iter().filter(|(name, _)| !is_set(name)).collect();
+        command.envs(patient);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (serving, starts) = mpsc::channel();

@@ -1,11 +1,12 @@
 //! Everything that the API says: the answer of each GET that some event has to do with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::Folder;
-use crate::support::server::{Answer, Server};
+use crate::support::server::Server;
+use crate::support::{Folder, PATIENCE};
 
 /// Status and body by path.
 pub type Views = BTreeMap<String, (u16, String)>;
@@ -30,15 +31,20 @@ pub fn encoded(id: &str) -> String {
     id.bytes().map(spell).collect()
 }
 
-/// What the API says of every locker, compartment and reservation that the log or `also` names.
+/// What the API says of every locker, compartment and reservation that the log or `also` names. A
+/// server with little patience for its database may have to be asked again.
 pub async fn views(server: &Server, folder: &Folder, also: &Value) -> Views {
     let records = folder.records();
     let mut views = Views::new();
     let events = records.iter().map(|record| &record["event"]).chain([also]);
     let paths: BTreeSet<String> = events.flat_map(paths).collect();
     for path in paths {
-        let Answer { status, body, .. } = server.get(&path).await;
-        views.insert(path, (status, body));
+        let begin = Instant::now();
+        let mut answer = server.get(&path).await;
+        while answer.status == 503 && begin.elapsed() < PATIENCE {
+            answer = server.get(&path).await;
+        }
+        views.insert(path, (answer.status, answer.body));
     }
     views
 }

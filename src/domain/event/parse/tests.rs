@@ -226,3 +226,110 @@ fn a_key_is_a_string_and_nothing_else() {
     let error = serde_json::from_str::<Key>("5").err().expect("a number is no key");
     assert!(error.to_string().contains("expected a key"), "{error}");
 }
+
+/// Events as devices send them, of every type, with something beside what is known.
+fn usual_events() -> Vec<String> {
+    let fault = "01890a5d-ac96-774b-bcce-b302099a8001";
+    let payloads = [
+        r#"{"compartment_id":"A"}"#.to_owned(),
+        r#"{"reservation_id":"R-é","compartment_id":"A"}"#.to_owned(),
+        r#"{"reservation_id":"R","weight_grams":1200,"fragile":false}"#.to_owned(),
+        r#"{"reservation_id":"R","compartment_id":"A"}"#.to_owned(),
+        r#"{"compartment_id":"A 1","reservation_id":"R","by":null}"#.to_owned(),
+        r#"{"compartment_id":"A","severity":30}"#.to_owned(),
+        format!(r#"{{"compartment_id":"A","fault_event_id":"{fault}"}}"#),
+    ];
+    let event = |(event_type, payload): (&EventType, &String)| {
+        format!(
+            r#"{{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","occurred_at":"2026-11-21T08:00:00Z","locker_id":"L","type":"{}","payload":{payload},"firmware":"1.2"}}"#,
+            event_type.as_str()
+        )
+    };
+    EventType::ALL.iter().zip(&payloads).map(event).collect()
+}
+
+/// The short way may say no, and what it says yes to is what the long way reads.
+fn read_alike(text: &str) {
+    if let Some(event) = plain::read(text) {
+        let (envelope, content) = interpret(text);
+        assert_eq!((envelope, content), (Ok(event.id), Ok(event)), "{text}");
+    }
+}
+
+#[test]
+fn the_short_way_reads_what_is_usual() {
+    for event in usual_events() {
+        assert!(plain::read(&event).is_some(), "{event}");
+        read_alike(&event);
+    }
+}
+
+#[test]
+fn the_short_way_reads_nothing_that_the_long_way_does_not() {
+    let pieces = [
+        "\"",
+        "\\",
+        "{",
+        "}",
+        ":",
+        ",",
+        "[",
+        "0",
+        "01",
+        "-1",
+        "1.5",
+        "1e3",
+        " ",
+        "\n",
+        "\u{1}",
+        "\u{7f}",
+        "é",
+        "null",
+        "true",
+        "nul",
+        "\\u0041",
+        "\"severity\":3,",
+        "\"type\":\"FaultReported\",",
+        "99999999999999999999",
+        "{}",
+        "\"\"",
+    ];
+    for event in usual_events() {
+        for at in (0..event.len()).filter(|at| event.is_char_boundary(*at)) {
+            let (head, tail) = event.split_at(at);
+            read_alike(head);
+            read_alike(tail);
+            let mut rest = tail.chars();
+            rest.next();
+            read_alike(&[head, rest.as_str()].concat());
+            for piece in pieces {
+                read_alike(&[head, piece, tail].concat());
+                read_alike(&[head, piece, rest.as_str()].concat());
+            }
+        }
+    }
+}
+
+#[test]
+fn usual_times_are_known_without_the_library_and_no_others() {
+    let usual = ["2026-11-21T08:00:00Z", "2026-11-21T23:59:59.123+01:00", "0000-01-01T00:00:00.123456789-23:59"];
+    for text in usual {
+        assert!(is_usual_date_time(text.as_bytes()), "{text}");
+        for at in 0..text.len() {
+            for byte in b"0123456789:-+.TtZz /:;\xc3" {
+                let mut other = text.as_bytes().to_vec();
+                other[at] = *byte;
+                let known = |bytes: &[u8]| {
+                    std::str::from_utf8(bytes).is_ok_and(|text| DateTime::parse_from_rfc3339(text).is_ok())
+                };
+                assert!(!is_usual_date_time(&other) || known(&other), "{:?}", String::from_utf8_lossy(&other));
+                for shorter in [&other[..at], &other[at..]] {
+                    assert!(!is_usual_date_time(shorter) || known(shorter), "{:?}", String::from_utf8_lossy(shorter));
+                }
+            }
+        }
+    }
+    for rare in ["2026-11-31T08:00:00Z", "2024-02-29T08:00:00Z", "2026-11-21t08:00:00z", "2016-12-31T23:59:60Z"] {
+        assert!(!is_usual_date_time(rare.as_bytes()), "left to the library: {rare}");
+    }
+}

@@ -1,0 +1,160 @@
+//! The short way to read an event that is spelled as most are: compact, without escapes, and with
+//! nothing but texts, whole numbers and words beside what is known.
+//!
+//! Whatever looks any different is left to the long way, which also finds the problems. So this may
+//! say no to anything, and says yes only to what the long way reads as the same event; a test holds
+//! the two against each other.
+
+use crate::domain::event::parse::is_rfc3339_date_time;
+use crate::domain::event::{
+    CompartmentRegistered, Event, EventType, Fact, FaultCleared, FaultReported, ParcelDeposited, ParcelPickedUp,
+    ReservationCreated, ReservationExpired, Severity,
+};
+use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId};
+
+/// Reads an event; `None` leaves it to the long way.
+pub(super) fn read(json: &str) -> Option<Event> {
+    let mut at = Cursor { text: json, at: 0 };
+    let (mut event_id, mut occurred_at, mut locker_id, mut event_type, mut payload) = (None, None, None, None, None);
+    at.members(|at, key| match key {
+        "event_id" => once(&mut event_id, at.string()?),
+        "occurred_at" => once(&mut occurred_at, at.string()?),
+        "locker_id" => once(&mut locker_id, at.string()?),
+        "type" => once(&mut event_type, at.string()?),
+        "payload" => once(&mut payload, Payload::read(at)?),
+        _ => at.scalar(),
+    })?;
+    if at.at != json.len() || !is_rfc3339_date_time(occurred_at?) {
+        return None;
+    }
+    let fact = payload?.fact(EventType::parse(event_type?)?)?;
+    Some(Event { id: EventId::parse(event_id?)?, locker_id: LockerId::parse(locker_id?).ok()?, fact })
+}
+
+/// A member that is given twice is none that the short way understands.
+fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
+    place.replace(value).is_none().then_some(())
+}
+
+/// What any payload may have.
+#[derive(Default)]
+struct Payload<'a> {
+    compartment_id: Option<&'a str>,
+    reservation_id: Option<&'a str>,
+    fault_event_id: Option<&'a str>,
+    severity: Option<&'a str>,
+}
+
+impl<'a> Payload<'a> {
+    fn read(at: &mut Cursor<'a>) -> Option<Self> {
+        let mut read = Self::default();
+        at.members(|at, key| match key {
+            "compartment_id" => once(&mut read.compartment_id, at.string()?),
+            "reservation_id" => once(&mut read.reservation_id, at.string()?),
+            "fault_event_id" => once(&mut read.fault_event_id, at.string()?),
+            "severity" => once(&mut read.severity, at.digits()?),
+            _ => at.scalar(),
+        })?;
+        Some(read)
+    }
+
+    fn fact(&self, event_type: EventType) -> Option<Fact> {
+        let compartment_id = || CompartmentId::parse(self.compartment_id?).ok();
+        let reservation_id = || ReservationId::parse(self.reservation_id?).ok();
+        // One that is given has to be good, or there is a problem to be told.
+        let optional = || self.compartment_id.map_or(Some(None), |id| CompartmentId::parse(id).ok().map(Some));
+        Some(match event_type {
+            EventType::CompartmentRegistered => {
+                Fact::CompartmentRegistered(CompartmentRegistered { compartment_id: compartment_id()? })
+            }
+            EventType::ReservationCreated => Fact::ReservationCreated(ReservationCreated {
+                reservation_id: reservation_id()?,
+                compartment_id: compartment_id()?,
+            }),
+            EventType::ParcelDeposited => Fact::ParcelDeposited(ParcelDeposited {
+                reservation_id: reservation_id()?,
+                compartment_id: optional()?,
+            }),
+            EventType::ParcelPickedUp => {
+                Fact::ParcelPickedUp(ParcelPickedUp { reservation_id: reservation_id()?, compartment_id: optional()? })
+            }
+            EventType::ReservationExpired => Fact::ReservationExpired(ReservationExpired {
+                reservation_id: reservation_id()?,
+                compartment_id: optional()?,
+            }),
+            EventType::FaultReported => Fact::FaultReported(FaultReported {
+                compartment_id: compartment_id()?,
+                severity: Severity::new(self.severity?.parse().ok()?),
+            }),
+            EventType::FaultCleared => Fact::FaultCleared(FaultCleared {
+                compartment_id: compartment_id()?,
+                fault_event_id: EventId::parse(self.fault_event_id?)?,
+            }),
+        })
+    }
+}
+
+/// A place in a text. Every method goes on behind what it reads, or says no.
+struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        (self.next() == Some(byte)).then(|| self.at += 1)
+    }
+
+    /// An object that has members; each value is for `read`, given its key.
+    fn members(&mut self, mut read: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
+        self.skip(b'{')?;
+        loop {
+            let key = self.string()?;
+            self.skip(b':')?;
+            read(self, key)?;
+            if self.skip(b'}').is_some() {
+                return Some(());
+            }
+            self.skip(b',')?;
+        }
+    }
+
+    /// A string that is spelled as what it says.
+    fn string(&mut self) -> Option<&'a str> {
+        self.skip(b'"')?;
+        let rest = &self.text.as_bytes()[self.at..];
+        let length = rest.iter().position(|byte| *byte == b'"' || *byte == b'\\' || *byte < b' ')?;
+        let text = &self.text[self.at..self.at + length];
+        self.at += length;
+        self.skip(b'"')?;
+        Some(text)
+    }
+
+    /// A whole number that is not negative.
+    fn digits(&mut self) -> Option<&'a str> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let length = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+        let digits = &self.text[self.at..self.at + length];
+        let is_number = length == 1 || (length > 1 && !digits.starts_with('0'));
+        self.at += length;
+        is_number.then_some(digits)
+    }
+
+    /// A value with nothing inside: a string, a whole number, or a word.
+    fn scalar(&mut self) -> Option<()> {
+        match self.next()? {
+            b'"' => self.string().map(|_| ()),
+            b'0'..=b'9' => self.digits().map(|_| ()),
+            _ => {
+                let rest = &self.text[self.at..];
+                let word = ["true", "false", "null"].into_iter().find(|word| rest.starts_with(word))?;
+                self.at += word.len();
+                Some(())
+            }
+        }
+    }
+}
