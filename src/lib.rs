@@ -12,5 +12,6 @@ pub mod config;
 pub mod domain;
 pub mod infrastructure;
 pub mod lifecycle;
+pub mod random;
 pub mod torture;
 pub mod web;
