@@ -13,5 +13,6 @@ pub mod domain;
 pub mod infrastructure;
 pub mod lifecycle;
 pub mod random;
+pub mod simulate;
 pub mod torture;
 pub mod web;
