@@ -169,13 +169,13 @@ pub async fn simulate(
         ..Report::default()
     };
     let (tally, elapsed) = if let Some(path) = &settings.file {
-        report.to = path.display().to_string();
+        report.file = Some(path.display().to_string());
         let events = settings.events.unwrap_or(u64::MAX);
         let written = file::write(path, &network, events, &signal, on_progress).await;
         written.map_err(|source| SimulateError::File { path: path.clone(), source })?
     } else {
         let target = settings.to.clone().unwrap_or_else(|| addr.into());
-        report.to = target.to_string();
+        report.server = Some(target.to_string());
         let shared = Rc::new(shared(settings, target, signal.child_token()));
         let elapsed = LocalSet::new().run_until(send(settings, &network, &shared, on_progress)).await;
         report.failure = shared.failure.take();

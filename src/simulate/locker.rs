@@ -8,6 +8,7 @@
 //! What is sent does not depend on what is answered: so a seed always gives the same bytes.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use chrono::{DateTime, FixedOffset};
 use uuid::Uuid;
@@ -51,6 +52,16 @@ pub enum Expected {
     Accepted,
     Duplicate,
     Refused(Rule),
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => write!(f, "accepted"),
+            Self::Duplicate => write!(f, "duplicate"),
+            Self::Refused(rule) => write!(f, "refused ({})", rule.code()),
+        }
+    }
 }
 
 /// A locker.

@@ -10,7 +10,7 @@ use crate::simulate::histogram::Histogram;
 use crate::simulate::verdict::{Judged, NotNow, Verdict};
 
 /// How many wrong answers are told one by one.
-const MAX_FINDINGS: usize = 20;
+const MAX_FINDINGS: usize = 10;
 
 /// Counts that grow while events are sent.
 #[derive(Debug, Clone, Default)]
@@ -85,8 +85,8 @@ pub struct Report {
     pub sound: bool,
     pub version: &'static str,
     pub seed: u64,
-    /// The server, or the file.
-    pub to: String,
+    pub server: Option<String>,
+    pub file: Option<String>,
     pub lockers: u32,
     pub compartments: u16,
     pub connections: u16,
@@ -119,27 +119,46 @@ pub struct Report {
     pub known_from_before: u64,
     /// Events that were under way when it ended.
     pub unsettled: u64,
+    /// Of the requests; nothing is answered by a file.
+    #[serde(flatten)]
+    pub latency: Option<Latency>,
+}
+
+/// How long requests took, from the moment at which they were due or were sent.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Latency {
     pub p50_ms: f64,
     pub p90_ms: f64,
     pub p99_ms: f64,
     pub p99_9_ms: f64,
     pub max_ms: f64,
-    /// How late the generator itself was; with a rate only.
+    /// The part of it that is nobody's but the sender's: how late it woke up for what was due. Zero
+    /// without a rate.
     pub own_lag_p99_ms: f64,
+}
+
+impl Latency {
+    fn of(tally: &Tally) -> Self {
+        let permille = |share| milliseconds(tally.latency.permille(share));
+        Self {
+            p50_ms: permille(500),
+            p90_ms: permille(900),
+            p99_ms: permille(990),
+            p99_9_ms: permille(999),
+            max_ms: milliseconds(tally.latency.max()),
+            own_lag_p99_ms: milliseconds(tally.own_lag.permille(990)),
+        }
+    }
 }
 
 impl Report {
     /// Takes over what was counted.
     #[must_use]
     pub fn with(mut self, tally: Tally, elapsed: Duration) -> Self {
-        let permille = |share| milliseconds(tally.latency.permille(share));
         self.elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.events = tally.events();
         self.rate_events_per_s = per_second(self.events, elapsed);
-        (self.p50_ms, self.p90_ms) = (permille(500), permille(900));
-        (self.p99_ms, self.p99_9_ms) = (permille(990), permille(999));
-        self.max_ms = milliseconds(tally.latency.max());
-        self.own_lag_p99_ms = milliseconds(tally.own_lag.permille(990));
+        self.latency = self.server.is_some().then(|| Latency::of(&tally));
         self.version = env!("CARGO_PKG_VERSION");
         self.sound = tally.wrong == 0;
         self.requests = tally.requests;
@@ -175,48 +194,33 @@ pub fn per_second(events: u64, elapsed: Duration) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sent = self.requests > 0;
-        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<28}{value}");
-        row(if sent { "sent to" } else { "written to" }, &self.to)?;
-        let kind = if self.orderly { ", orderly" } else { "" };
+        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<44}{value}");
+        match (&self.server, &self.file) {
+            (Some(server), _) => row("sent to", server)?,
+            (None, file) => row("written to", &file.as_deref().unwrap_or_default())?,
+        }
         let Self { seed, lockers, compartments, .. } = self;
+        let kind = if self.orderly { ", orderly" } else { "" };
         row("network", &format_args!("seed {seed}: {lockers} lockers, {compartments} compartments each{kind}"))?;
         row("events", &self.events)?;
         row("  accepted", &self.accepted)?;
         row("  duplicates", &self.duplicates)?;
         for (code, count) in &self.refused {
-            row(&format!("  refused {code}"), count)?;
+            row(&format!("  refused: {code}"), count)?;
         }
-        row("rate", &format_args!("{:.0} events/s for {:.1} s", self.rate_events_per_s, self.elapsed_ms as f64 / 1e3))?;
+        let elapsed = Duration::from_millis(self.elapsed_ms).as_secs_f64();
+        row("rate", &format_args!("{:.0} events/s for {elapsed:.1} s", self.rate_events_per_s))?;
         if let Some(wanted) = self.wanted_rate_events_per_s {
             row("  wanted", &format_args!("{wanted} events/s"))?;
         }
-        if sent {
-            let Self { connections, batch_events, requests, .. } = self;
-            row("requests", &format_args!("{requests} of {batch_events} events, {connections} connections"))?;
-            let Self { p50_ms, p90_ms, p99_ms, p99_9_ms, max_ms, .. } = self;
-            row("latency p50", &format_args!("{p50_ms:.3} ms"))?;
-            row("latency p90", &format_args!("{p90_ms:.3} ms"))?;
-            row("latency p99", &format_args!("{p99_ms:.3} ms"))?;
-            row("latency p99.9", &format_args!("{p99_9_ms:.3} ms"))?;
-            row("latency max", &format_args!("{max_ms:.3} ms"))?;
-            if self.wanted_rate_events_per_s.is_some() {
-                row("  of it the sender's, p99", &format_args!("{:.3} ms", self.own_lag_p99_ms))?;
-            }
-            row("events sent again", &self.sent_again)?;
-            for (reason, count) in &self.turned_away {
-                row(&format!("  turned away {reason}"), count)?;
-            }
-            row("  requests not answered", &self.unanswered_requests)?;
-            row("  found recorded", &self.found_recorded)?;
-            row("known from an earlier run", &self.known_from_before)?;
-            row("WRONG ANSWERS", &self.wrong)?;
+        if let Some(latency) = &self.latency {
+            self.rows_of_requests(latency, &mut row)?;
         }
         for finding in &self.findings {
             writeln!(f, "FOUND {finding}")?;
         }
         if self.unsettled > 0 {
-            writeln!(f, "{} events have no answer yet; a run with the same seed sends them again", self.unsettled)?;
+            writeln!(f, "{} events have no verdict; a run with the same seed sends them again", self.unsettled)?;
         }
         if self.interrupted {
             writeln!(f, "ended early by a signal")?;
@@ -225,5 +229,33 @@ impl fmt::Display for Report {
             writeln!(f, "given up: {failure}")?;
         }
         Ok(())
+    }
+}
+
+impl Report {
+    fn rows_of_requests(
+        &self,
+        latency: &Latency,
+        row: &mut impl FnMut(&str, &dyn fmt::Display) -> fmt::Result,
+    ) -> fmt::Result {
+        let Self { connections, batch_events, requests, .. } = self;
+        row("requests", &format_args!("{requests}, on {connections} connections, {batch_events} events each"))?;
+        let milliseconds = |value: f64| format!("{value:.3} ms");
+        row("latency p50", &milliseconds(latency.p50_ms))?;
+        row("latency p90", &milliseconds(latency.p90_ms))?;
+        row("latency p99", &milliseconds(latency.p99_ms))?;
+        row("latency p99.9", &milliseconds(latency.p99_9_ms))?;
+        row("latency max", &milliseconds(latency.max_ms))?;
+        if self.wanted_rate_events_per_s.is_some() {
+            row("  the sender's own lag, p99", &milliseconds(latency.own_lag_p99_ms))?;
+        }
+        row("sent again", &self.sent_again)?;
+        for (reason, count) in &self.turned_away {
+            row(&format!("  turned away: {reason}"), count)?;
+        }
+        row("  requests without an answer", &self.unanswered_requests)?;
+        row("  found recorded", &self.found_recorded)?;
+        row("known from an earlier run", &self.known_from_before)?;
+        row("WRONG ANSWERS", &self.wrong)
     }
 }

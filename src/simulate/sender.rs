@@ -241,7 +241,7 @@ impl Sender {
         tally.settle(verdict, judged, || {
             let begin = at.checked_sub(1).map_or(0, |before| self.planned[before].1);
             let event = String::from_utf8_lossy(&self.body[begin..end - 1]);
-            format!("expected {:?}, got {told:?}: {event}", planned.expected)
+            format!("{event}: the rules say {}, the server said {told}", planned.expected)
         });
         if tally.wrong >= HOPELESS && tally.accepted + tally.duplicates == 0 {
             drop(tally);

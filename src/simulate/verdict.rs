@@ -1,5 +1,6 @@
 //! What a server's answer says about an event, and whether that is right.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -18,6 +19,18 @@ pub enum Verdict {
     NotNow(NotNow),
     /// Nothing that a server that keeps the contract ever answers to these events.
     Impossible(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => write!(f, "accepted"),
+            Self::Duplicate => write!(f, "duplicate"),
+            Self::Refused(code) => write!(f, "refused ({code})"),
+            Self::NotNow(not_now) => write!(f, "{}", not_now.reason),
+            Self::Impossible(answer) => write!(f, "{answer}"),
+        }
+    }
 }
 
 /// Why an event is to be sent again, and when.
@@ -39,10 +52,12 @@ struct Body {
 /// The answer to a single event.
 #[must_use]
 pub fn of_event(answer: &Answer) -> Verdict {
-    let code = || serde_json::from_slice::<Body>(&answer.body).unwrap_or_default().code;
+    // A 202 says it all, and is what most answers are; a 200 is what anybody may say.
+    let body = || serde_json::from_slice::<Body>(&answer.body).unwrap_or_default();
+    let code = || body().code;
     match answer.status {
         202 => Verdict::Accepted,
-        200 => Verdict::Duplicate,
+        200 if body().status == "duplicate" => Verdict::Duplicate,
         409 => Verdict::Refused(code()),
         status if is_for_later(status) => Verdict::NotNow(NotNow {
             reason: format!("{status} {}", code()).trim_end().to_owned(),
@@ -55,10 +70,8 @@ pub fn of_event(answer: &Answer) -> Verdict {
 /// The answer to events that were sent together: a verdict for each, in their order. The error is a
 /// verdict on all of them.
 pub fn of_batch(answer: &Answer, events: usize) -> Result<Vec<Verdict>, Verdict> {
-    match of_event(answer) {
-        // Here it says that the lines have been judged.
-        Verdict::Duplicate | Verdict::Accepted => {}
-        other => return Err(other),
+    if answer.status != 200 {
+        return Err(of_event(answer));
     }
     let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let verdicts: Vec<_> = lines.take(events).map(|line| of_line(line, answer.retry_after)).collect();
@@ -140,14 +153,14 @@ mod tests {
     fn a_status_and_a_code_say_what_became_of_an_event() {
         let occupied = r#"{"title":"x","status":409,"code":"compartment-occupied"}"#;
         assert_eq!(of_event(&answer(202, "{}")), Verdict::Accepted);
-        assert_eq!(of_event(&answer(200, "{}")), Verdict::Duplicate);
+        assert_eq!(of_event(&answer(200, r#"{"status":"duplicate","sequence":1}"#)), Verdict::Duplicate);
         assert_eq!(of_event(&answer(409, occupied)), Verdict::Refused("compartment-occupied".into()));
         for (status, body, reason) in [(503, r#"{"code":"overloaded"}"#, "503 overloaded"), (502, "<html>", "502")] {
             let retry_after = Some(Duration::from_secs(2));
             let answer = Answer { retry_after, ..answer(status, body) };
             assert_eq!(of_event(&answer), Verdict::NotNow(NotNow { reason: reason.into(), retry_after }));
         }
-        for status in [201, 301, 400, 404, 413, 415, 422, 500] {
+        for status in [200, 201, 301, 400, 404, 413, 415, 422, 500] {
             assert!(matches!(of_event(&answer(status, "{}")), Verdict::Impossible(_)), "{status}");
         }
     }
