@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{LogSettings, ServerSettings, StorageSettings};
+use crate::simulate::SimulateSettings;
 use crate::torture::TortureSettings;
 
 /// How the process ends: documented in `--help` and in the README.
@@ -19,7 +20,7 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// A setting or an argument is wrong; nothing was started.
     pub const USAGE: u8 = 2;
-    /// `verify`, `rebuild`, `backup`, `restore` or `torture` found something.
+    /// `verify`, `rebuild`, `backup`, `restore`, `torture` or `simulate` found something.
     pub const FINDINGS: u8 = 3;
 }
 
@@ -28,7 +29,7 @@ Every setting can be given as a flag or as the environment variable shown with i
 file .env in the working directory fills in what the environment leaves out.
 
 Exit codes: 0 all well; 1 could not be done, or the server had to end; 2 a setting is wrong;
-3 verify, rebuild, backup, restore or torture found something wrong.
+3 verify, rebuild, backup, restore, torture or simulate found something wrong.
 
 Example: lockstream --data-dir ./data --addr 127.0.0.1:8000, then open http://127.0.0.1:8000/docs";
 
@@ -124,6 +125,23 @@ pub enum Command {
     /// refused one is, and log, database and answers agree. Exits with 3 when a promise was broken, and
     /// keeps what shows it. No setting reaches that server, and no data folder but its own is touched.
     Torture(TortureSettings),
+    /// Be a network of parcel lockers that report to a server; as a demo, as load, as a rehearsal.
+    ///
+    /// Registrations, reservations, deposits, pickups, expiries, faults and repairs; of a hundred
+    /// events two are said twice, two are late, and some are out of order or book a door twice, which
+    /// the server has to refuse. All of it comes from a seed: the same seed sends the same bytes.
+    /// What gets no answer, or "not now", is sent again. Each answer is held against the one that the
+    /// rules give.
+    ///
+    /// With --rate, events are due at moments of their own, and a latency counts from there: a server
+    /// that stands still is charged with everything that had to wait ("coordinated omission" is the
+    /// name that Gil Tene gave to the mistake of leaving that out).
+    ///
+    /// Exits with 0 when every answer was right, also after Ctrl-C; with 1 when an event got no
+    /// verdict within --give-up-after; with 3 when an answer was wrong (an event accepted that has to
+    /// be refused, or the other way round; another code; a 422, 404 or 500): a server that is away
+    /// heals by itself, one that answers wrongly does not.
+    Simulate(SimulateSettings),
     /// The server of a torture: it ends with the process that started it, and its clock may jump.
     #[command(hide = true)]
     TortureServer {
@@ -172,7 +190,11 @@ pub fn parse() -> Result<Cli, ExitCode> {
             ExitCode::from(code)
         }
     })?;
-    cli.server.limits.agree().map_err(|disagreement| {
+    let simulation = match &cli.command {
+        Some(Command::Simulate(settings)) => settings.agree(),
+        _ => Ok(()),
+    };
+    cli.server.limits.agree().and(simulation).map_err(|disagreement| {
         eprintln!("error: {disagreement}");
         ExitCode::from(exit::USAGE)
     })?;

@@ -12,5 +12,7 @@ pub mod config;
 pub mod domain;
 pub mod infrastructure;
 pub mod lifecycle;
+pub mod random;
+pub mod simulate;
 pub mod torture;
 pub mod web;

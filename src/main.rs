@@ -37,7 +37,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = match cli.command {
+        // It shares the machine with the server, and one thread makes more load than that takes.
+        Some(Command::Simulate(_)) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
         survive_long_files()?;
         match &cli.command {
@@ -56,6 +61,7 @@ fn run(cli: &Cli) -> Outcome {
             Some(Command::Restore { dir, check: true, json }) => commands::check(dir, *json),
             Some(Command::Restore { dir, check: false, json }) => commands::restore(cli, dir, *json).await,
             Some(Command::Torture(settings)) => commands::torture(cli, settings).await,
+            Some(Command::Simulate(settings)) => commands::simulate(cli, settings).await,
             Some(Command::Health) => Ok(commands::health(cli.server.addr)),
         }
     })

@@ -19,7 +19,6 @@ pub mod event;
 pub mod folder;
 pub mod journal;
 pub mod plan;
-pub mod random;
 pub mod report;
 pub mod round;
 pub mod run;

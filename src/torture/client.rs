@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::domain::record::RecordedAt;
+use crate::random::Random;
 use crate::torture::connection::{Answer, Connection, Failure, post_and_leave};
 use crate::torture::device::Device;
 use crate::torture::event::{Planned, Prepared};
 use crate::torture::journal::{Entry, Expected, Outcome};
-use crate::torture::random::Random;
 use crate::torture::round::Round;
 
 /// The pause after an answer that says "not now", or none at all.

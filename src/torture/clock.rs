@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::application::ports::Clock;
-use crate::torture::random::Random;
+use crate::random::Random;
 
 /// The system's clock, off by hours, and by others every few looks.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use crate::domain::ids::EventId;
+use crate::random::Random;
 use crate::torture::event::{Planned, Prepared};
 use crate::torture::journal::Expected;
-use crate::torture::random::Random;
 
 /// How many doors a locker gets.
 const MAX_DOORS: usize = 16;

@@ -8,8 +8,8 @@ use uuid::Builder;
 
 use crate::domain::event::json::{CompactJson, ContentDigest, compact};
 use crate::domain::ids::EventId;
+use crate::random::Random;
 use crate::torture::journal::Expected;
-use crate::torture::random::Random;
 
 /// An event that is ready to be sent, again and again.
 #[derive(Debug, Clone)]

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::random::Random;
 use crate::torture::event::Prepared;
 use crate::torture::journal::Journal;
 use crate::torture::plan::Mix;
-use crate::torture::random::Random;
 
 /// How many acknowledged events are kept to be repeated.
 const MAX_RECENT: usize = 512;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer, and what its files may not name.
-const FORBIDDEN: [(&str, &[&str]); 5] = [
+const FORBIDDEN: [(&str, &[&str]); 6] = [
     (
         "domain",
         &[
@@ -14,6 +14,7 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
             "crate::composition",
             "crate::config",
             "crate::torture",
+            "crate::simulate",
             "axum",
             "hyper",
             "tower",
@@ -41,6 +42,7 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
             "crate::composition",
             "crate::config",
             "crate::torture",
+            "crate::simulate",
             "axum",
             "hyper",
             "tower",
@@ -54,11 +56,46 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
     ),
     (
         "infrastructure",
-        &["crate::web", "crate::composition", "crate::config", "crate::torture", "axum", "hyper", "tower"],
+        &[
+            "crate::web",
+            "crate::composition",
+            "crate::config",
+            "crate::torture",
+            "crate::simulate",
+            "axum",
+            "hyper",
+            "tower",
+        ],
     ),
-    ("web", &["crate::infrastructure", "crate::composition", "crate::config", "crate::torture", "sqlx", "std::fs"]),
+    (
+        "web",
+        &[
+            "crate::infrastructure",
+            "crate::composition",
+            "crate::config",
+            "crate::torture",
+            "crate::simulate",
+            "sqlx",
+            "std::fs",
+        ],
+    ),
     // It knows the server from outside: by HTTP, signals and files.
     ("torture", &["crate::web", "crate::lifecycle", "crate::cli", "application::writer", "axum", "sqlx"]),
+    // It knows the names of the rules, and for the rest HTTP alone: any server may be at the other end.
+    (
+        "simulate",
+        &[
+            "crate::application",
+            "crate::web",
+            "crate::composition",
+            "crate::config",
+            "crate::lifecycle",
+            "crate::cli",
+            "crate::torture",
+            "axum",
+            "sqlx",
+        ],
+    ),
 ];
 
 #[test]

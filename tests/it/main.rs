@@ -37,6 +37,7 @@ mod rebuild;
 mod rules;
 mod schema;
 mod settings;
+mod simulate;
 mod simulation;
 mod state_hash;
 mod statements;

@@ -162,8 +162,9 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         "restore",
         "health",
         "torture",
+        "simulate",
         "Exit codes: 0",
-        "3 verify, rebuild, backup, restore or torture found something",
+        "3 verify, rebuild, backup, restore, torture or simulate found something",
         ".env",
     ] {
         assert!(general.stdout.contains(part), "{part:?} stands in --help");
@@ -175,6 +176,7 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         ("restore", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "--check", "--json", "Exits with 3"]),
         ("health", &["LOCKSTREAM_ADDR", "Exits with 0"]),
         ("torture", &["[DIR]", "--minutes", "--cycles", "--seed", "--keep", "--json", "Exits with 3"]),
+        ("simulate", &["--to", "--file", "--rate", "--seed", "--batch", "LOCKSTREAM_ADDR", "--json", "with 3 when"]),
     ] {
         let help = with(&folder, &[], &[command, "--help"]);
         assert_eq!(help.code, Some(0));

@@ -20,7 +20,7 @@ use lockstream::infrastructure::event_log::{FileEventLog, line};
 use crate::simulation::disk::SimulatedDisk;
 use crate::support::events::{deposited, fault, registered, reserved};
 use crate::support::logs::{self, Refusal};
-use lockstream::torture::random::Random;
+use lockstream::random::Random;
 
 const LOG: &str = "/log";
 /// How many seeds the ordinary test run takes.

@@ -84,6 +84,11 @@ impl Folder {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// How many records the log has by now; a server may be writing it.
+    pub fn records_so_far(&self) -> usize {
+        self.log_bytes().iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// The event ids in the log, in its order.
     pub fn event_ids(&self) -> Vec<String> {
         self.records().iter().map(|record| record["event"]["event_id"].as_str().unwrap().to_owned()).collect()

@@ -1,7 +1,7 @@
 //! Makes inputs out of seeds: damages bytes, and knows enough of JSON, of the log and of URLs to
 //! come past the first check.
 
-use lockstream::torture::random::Random;
+use lockstream::random::Random;
 
 /// Pieces that mean something to a reader.
 const PIECES: &[&[u8]] = &[

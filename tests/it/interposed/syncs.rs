@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use crate::interposed::clients::Clients;
 use crate::interposed::{Interposed, always, once};
 use crate::support::Folder;
-use lockstream::torture::random::Random;
+use lockstream::random::Random;
 
 const SYNC: &str = "posix/io/sync/fdatasync";
 const FULL_SYNC: &str = "posix/io/sync/fsync";

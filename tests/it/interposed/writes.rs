@@ -7,7 +7,7 @@ use crate::interposed::{Interposed, always, once};
 use crate::support::Folder;
 use crate::support::events::registered;
 use crate::support::server::Server;
-use lockstream::torture::random::Random;
+use lockstream::random::Random;
 
 const WRITE: &str = "posix/io/rw/write";
 /// Writes as many of the bytes as chance has it, and says how many.

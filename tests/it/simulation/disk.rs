@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lockstream::infrastructure::event_log::storage::{Appendable, Left, Readable, Storage};
 
-use lockstream::torture::random::Random;
+use lockstream::random::Random;
 
 /// What the system writes at once, and what the disk does.
 const PAGE_BYTES: usize = 4096;

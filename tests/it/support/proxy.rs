@@ -1,4 +1,4 @@
-//! A bad network: a proxy in front of PostgreSQL that passes on, swallows, delays or resets, as the
+//! A bad network: a proxy in front of a server that passes on, swallows, delays or resets, as the
 //! test says at any time. It has a thread of its own, so a test that blocks does not halt it.
 
 use std::cell::Cell;
@@ -52,12 +52,17 @@ pub struct Proxy {
 impl Proxy {
     /// In front of the server that has this database.
     pub fn to(database: &Database) -> Self {
+        Self::to_port(database.tcp_port())
+    }
+
+    /// In front of whatever listens at this port.
+    pub fn to_port(port: u16) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let own_port = listener.local_addr().unwrap().port();
         let (mode, seen) = watch::channel(Mode::Pass);
         let shared = Arc::new(Shared {
-            upstream_port: database.tcp_port().into(),
+            upstream_port: port.into(),
             connections: 0.into(),
             forgotten: 0.into(),
             lost_bytes: 0.into(),
@@ -75,7 +80,7 @@ impl Proxy {
                 }
             });
         });
-        Self { port, mode: Some(mode), shared, thread: Some(thread) }
+        Self { port: own_port, mode: Some(mode), shared, thread: Some(thread) }
     }
 
     pub fn port(&self) -> u16 {
@@ -93,7 +98,12 @@ impl Proxy {
 
     /// Sends connections that come from now on to the server of another database.
     pub fn lead_to(&self, database: &Database) {
-        self.shared.upstream_port.store(database.tcp_port(), Ordering::SeqCst);
+        self.lead_to_port(database.tcp_port());
+    }
+
+    /// Sends connections that come from now on to another port.
+    pub fn lead_to_port(&self, port: u16) {
+        self.shared.upstream_port.store(port, Ordering::SeqCst);
     }
 
     /// What a firewall does that loses its memory: of the connections that are there, neither side
