@@ -161,6 +161,12 @@ pub struct Limits {
     #[arg(long, env = "LOCKSTREAM_DATABASE_WAIT_MS", value_name = "MS", default_value = "30000",
         value_parser = usize_in(10, 3_600_000))]
     pub database_wait_ms: usize,
+
+    /// How long a chunk of a bulk waits where a single event is turned away (for room, for its place,
+    /// for the projection), in milliseconds; then the rest of the bulk is unavailable.
+    #[arg(long, env = "LOCKSTREAM_BULK_WAIT_MS", value_name = "MS", default_value = "30000",
+        value_parser = usize_in(10, 3_600_000))]
+    pub bulk_wait_ms: usize,
 }
 
 impl Limits {
@@ -185,6 +191,7 @@ impl Limits {
             batch_bytes: self.max_batch_bytes,
             lag_events: self.max_lag_events as u64,
             answer_within: millis(self.answer_timeout_ms),
+            bulk_wait: millis(self.bulk_wait_ms),
         }
     }
 
