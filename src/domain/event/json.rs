@@ -241,7 +241,7 @@ fn shortened(mut pointer: String) -> String {
 }
 
 /// The end of the string that starts at `start`.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
+pub(super) fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while bytes[at] != b'"' {
         at += if bytes[at] == b'\\' { 2 } else { 1 };
@@ -250,7 +250,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
 }
 
 /// The end of the array or object that starts at `start`.
-fn end_of_nested(bytes: &[u8], start: usize) -> usize {
+pub(super) fn end_of_nested(bytes: &[u8], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0);
     loop {
         match bytes[at] {
