@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -92,6 +92,8 @@ impl Default for Adapters {
 /// A started service that nobody has connected to yet.
 pub struct Service {
     pub router: Router,
+    /// What the router's handlers work with.
+    pub app: Arc<App>,
     pub writer: WriterThread,
     pub projector: Projector,
     pub rebuilder: Arc<Rebuilder>,
@@ -167,7 +169,10 @@ pub async fn start(
             body_timeout: millis(limits.body_timeout_ms),
             lag_events: limits.max_lag_events as u64,
         },
+        bulk_places: Arc::new(Semaphore::new(limits.max_bulk_requests)),
+        stop: stop.clone(),
     };
+    let app = Arc::new(app);
     let position: Position = Arc::new(Mutex::new(position));
     let rebuilder = Arc::new(Rebuilder::new(
         Arc::clone(&projection),
@@ -178,7 +183,8 @@ pub async fn start(
     let projector = Projector { projection, progress: Arc::clone(&progress), position };
     let recovery_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let start = StartReport { head_sequence, projected_sequence, recovery_ms };
-    Ok(Service { router: web::router(Arc::new(app)), writer, projector, rebuilder, progress, folder, locks, start })
+    let router = web::router(Arc::clone(&app));
+    Ok(Service { router, app, writer, projector, rebuilder, progress, folder, locks, start })
 }
 
 /// Takes the folder, and the SQLite file wherever it lies, for this process. A PostgreSQL database is

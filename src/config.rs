@@ -167,6 +167,11 @@ pub struct Limits {
     #[arg(long, env = "LOCKSTREAM_BULK_WAIT_MS", value_name = "MS", default_value = "30000",
         value_parser = usize_in(10, 3_600_000))]
     pub bulk_wait_ms: usize,
+
+    /// How many bulks may be under way; further ones are answered with 503.
+    #[arg(long, env = "LOCKSTREAM_MAX_BULK_REQUESTS", value_name = "COUNT", default_value = "64",
+        value_parser = usize_in(1, 100_000))]
+    pub max_bulk_requests: usize,
 }
 
 impl Limits {

@@ -82,10 +82,13 @@ pub async fn run(
         }
         started => started?,
     };
-    let Service { router, writer, projector, rebuilder, progress, folder, locks, start } = service;
+    let Service { router, app, writer, projector, rebuilder, progress, folder, locks, start } = service;
     let stop_serving = CancellationToken::new();
-    let orders =
-        take_orders(&folder, limits, Admin { rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() });
+    let orders = take_orders(
+        &folder,
+        limits,
+        Admin { app, rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() },
+    );
     info!(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
