@@ -219,6 +219,8 @@ impl<'a> Exchange<'a> {
             let patience = match stalled_since {
                 _ if !waits_for_client => None,
                 _ if !self.gathered.is_empty() => Some(Instant::now() + LINGER),
+                // Whoever runs the service may take their time.
+                _ if self.intake.dialect() == Dialect::AnyKept => None,
                 since => Some(*stalled_since.insert(since.unwrap_or_else(Instant::now)) + app.limits.body_timeout),
             };
             tokio::select! {

@@ -1,6 +1,7 @@
 //! Bulk: many events in one request, in order, each with its own verdict.
 
 mod arrays;
+mod import;
 mod verdicts;
 
 use std::convert::Infallible;

@@ -162,6 +162,7 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         "restore",
         "health",
         "torture",
+        "import",
         "Exit codes: 0",
         "3 verify, rebuild, backup, restore or torture found something",
         ".env",
@@ -174,6 +175,7 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         ("backup", &["LOCKSTREAM_DATA_DIR", "--hard-link", "--json", "also while the server runs", "Exits with 3"]),
         ("restore", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "--check", "--json", "Exits with 3"]),
         ("health", &["LOCKSTREAM_ADDR", "Exits with 0"]),
+        ("import", &["LOCKSTREAM_DATA_DIR", "--errors", "--json", "also while the server runs", "Exits with 3"]),
         ("torture", &["[DIR]", "--minutes", "--cycles", "--seed", "--keep", "--json", "Exits with 3"]),
     ] {
         let help = with(&folder, &[], &[command, "--help"]);

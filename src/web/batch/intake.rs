@@ -14,7 +14,7 @@ use crate::web::batch::lines::Slot;
 pub enum Dialect {
     /// As `POST /events` takes it.
     Event,
-    /// Also as a predecessor or a log keeps it.
+    /// Also as a predecessor or a log keeps it: an import.
     AnyKept,
 }
 
@@ -127,6 +127,10 @@ impl Intake {
             finished: false,
             broken: None,
         }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Takes the next bytes. Those before have been read.
