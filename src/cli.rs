@@ -20,7 +20,8 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// A setting or an argument is wrong; nothing was started.
     pub const USAGE: u8 = 2;
-    /// `verify`, `rebuild`, `backup`, `restore`, `torture` or `simulate` found something.
+    /// `verify`, `rebuild`, `backup`, `restore`, `torture` or `simulate` found something, or `import` was
+    /// given events that were not recorded.
     pub const FINDINGS: u8 = 3;
 }
 
@@ -29,7 +30,8 @@ Every setting can be given as a flag or as the environment variable shown with i
 file .env in the working directory fills in what the environment leaves out.
 
 Exit codes: 0 all well; 1 could not be done, or the server had to end; 2 a setting is wrong;
-3 verify, rebuild, backup, restore, torture or simulate found something wrong.
+3 verify, rebuild, backup, restore, torture or simulate found something wrong, or import was given
+events that cannot be recorded.
 
 Example: lockstream --data-dir ./data --addr 127.0.0.1:8000, then open http://127.0.0.1:8000/docs";
 
@@ -125,6 +127,23 @@ pub enum Command {
     /// refused one is, and log, database and answers agree. Exits with 3 when a promise was broken, and
     /// keeps what shows it. No setting reaches that server, and no data folder but its own is touched.
     Torture(TortureSettings),
+    /// Record the events of a file, also while the server runs.
+    ///
+    /// Reads one event a line, or a JSON array of events, records them in their order and says what
+    /// became of each, like POST /events/batch; where a server has the data folder, that one does it.
+    /// Also takes the lines of a predecessor's log, one flat object for each event, and those of a log
+    /// of Lockstream. Importing a file again is safe: what is recorded is known. Exits with 3 when some
+    /// of the events were refused or are not valid; the others are recorded.
+    Import {
+        /// The file; `-` for standard input.
+        file: PathBuf,
+        /// Write every line of the answer whose event was not recorded to this file, as NDJSON.
+        #[arg(long, value_name = "FILE")]
+        errors: Option<PathBuf>,
+        /// Print one JSON object on standard output instead of sentences.
+        #[arg(long)]
+        json: bool,
+    },
     /// Be a network of parcel lockers that report to a server; as a demo, as load, as a rehearsal.
     ///
     /// Registrations, reservations, deposits, pickups, expiries, faults and repairs; of a hundred

@@ -1,6 +1,8 @@
 //! The commands as a person or a script meets them: progress on standard error, the outcome on
 //! standard output, in sentences or as JSON, and the exit code. What they do is done elsewhere.
 
+pub mod import;
+
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};

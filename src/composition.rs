@@ -10,7 +10,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -166,7 +166,10 @@ pub async fn start(
             body_timeout: millis(limits.body_timeout_ms),
             lag_events: limits.max_lag_events as u64,
         },
+        bulk_places: Arc::new(Semaphore::new(limits.max_bulk_requests)),
+        stop: stop.clone(),
     };
+    let app = Arc::new(app);
     let position: Position = Arc::new(Mutex::new(position));
     let rebuilder = Arc::new(Rebuilder::new(
         Arc::clone(&projection),
@@ -177,7 +180,7 @@ pub async fn start(
     let projector = Projector { projection, progress: Arc::clone(&progress), position };
     let recovery_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let start = StartReport { head_sequence, projected_sequence, recovery_ms };
-    Ok(Service { app: Arc::new(app), writer, projector, rebuilder, progress, folder, locks, start })
+    Ok(Service { app, writer, projector, rebuilder, progress, folder, locks, start })
 }
 
 /// Takes the folder, and the SQLite file wherever it lies, for this process. A PostgreSQL database is

@@ -161,6 +161,17 @@ pub struct Limits {
     #[arg(long, env = "LOCKSTREAM_DATABASE_WAIT_MS", value_name = "MS", default_value = "30000",
         value_parser = usize_in(10, 3_600_000))]
     pub database_wait_ms: usize,
+
+    /// How long a chunk of a bulk waits where a single event is turned away (for room, for its place,
+    /// for the projection), in milliseconds; then the rest of the bulk is unavailable.
+    #[arg(long, env = "LOCKSTREAM_BULK_WAIT_MS", value_name = "MS", default_value = "30000",
+        value_parser = usize_in(10, 3_600_000))]
+    pub bulk_wait_ms: usize,
+
+    /// How many bulks may be under way; further ones are answered with 503.
+    #[arg(long, env = "LOCKSTREAM_MAX_BULK_REQUESTS", value_name = "COUNT", default_value = "64",
+        value_parser = usize_in(1, 100_000))]
+    pub max_bulk_requests: usize,
 }
 
 impl Limits {
@@ -185,6 +196,7 @@ impl Limits {
             batch_bytes: self.max_batch_bytes,
             lag_events: self.max_lag_events as u64,
             answer_within: millis(self.answer_timeout_ms),
+            bulk_wait: millis(self.bulk_wait_ms),
         }
     }
 

@@ -4,6 +4,10 @@
 //! commits what is queued, the projection is brought up to date, the stop is marked. *By failure*,
 //! when the log cannot be written: clients learn it for a moment longer, then the process ends and
 //! nothing more is written anywhere.
+//!
+//! A service that nobody can connect to lives in the same way for as long as an [`import`] takes.
+
+pub mod import;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::application::ports::{LogFailure, Standing};
+use crate::application::progress::Progress;
+use crate::application::project::Projector;
+use crate::application::writer::WriterThread;
 use crate::composition::{self, Adapters, Service, StartError};
 use crate::config::{Limits, ServerSettings, StorageSettings, millis};
+use crate::domain::record::Head;
 use crate::infrastructure::admin_socket;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError};
 use crate::infrastructure::process::{cancel_on_signal, raise_descriptor_limit};
@@ -86,8 +94,11 @@ pub async fn run(
     };
     let Service { app, writer, projector, rebuilder, progress, folder, locks, start } = service;
     let stop_serving = CancellationToken::new();
-    let orders =
-        take_orders(&folder, limits, Admin { rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() });
+    let orders = take_orders(
+        &folder,
+        limits,
+        Admin { app: Arc::clone(&app), rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() },
+    );
     info!(
         addr = %listener.local_addr().unwrap_or(settings.addr),
         data_dir = %storage.data_dir.display(),
@@ -97,14 +108,7 @@ pub async fn run(
         recovery_ms = start.recovery_ms,
         "serving",
     );
-    let queue = writer.queue.clone();
-    let following = tokio::spawn({
-        let queue = queue.clone();
-        async move {
-            projector.follow(&queue).await;
-            projector
-        }
-    });
+    let at_work = AtWork::begin(writer, projector, Arc::clone(&progress));
     let connections = ConnectionLimits {
         max_connections,
         head_timeout: millis(limits.head_timeout_ms),
@@ -122,32 +126,57 @@ pub async fn run(
     if !serving.await.expect("the server task does not panic") {
         warn!(limit_ms = limits.stop_timeout_ms, "some requests did not finish in time and were cut off");
     }
-    let end_of_writer = async {
-        queue.stop().await;
-        writer.ended().await
-    };
-    let remains = timeout(limits.stop_timeout(), end_of_writer).await.map_err(|_| ServeError::WriterStuck)??;
-
-    let flush = async {
-        let projector = following.await.expect("the projection task does not panic");
-        let standing = projector.write(&remains.rows, remains.head).await;
-        projector.projection.close().await;
-        standing
-    };
-    if timeout(limits.stop_timeout(), flush).await != Ok(Standing::AsLeft) {
-        warn!(
-            lag_events = progress.lag_events(),
-            "the projection could not be brought up to date; the next start will"
-        );
-    }
+    let head = at_work.end(limits).await?;
     if let Some(orders) = orders {
         // The socket is gone before the next server can have the folder.
         orders.await.expect("the task that takes orders does not panic");
     }
-    folder.mark_clean_stop(remains.head)?;
-    info!(head_sequence = remains.head.sequence.get(), "stopped");
+    folder.mark_clean_stop(head)?;
+    info!(head_sequence = head.sequence.get(), "stopped");
     drop(locks);
     Ok(())
+}
+
+/// The writer, and the projection that follows it.
+struct AtWork {
+    writer: WriterThread,
+    following: JoinHandle<Projector>,
+    progress: Arc<Progress>,
+}
+
+impl AtWork {
+    fn begin(writer: WriterThread, projector: Projector, progress: Arc<Progress>) -> Self {
+        let queue = writer.queue.clone();
+        let following = tokio::spawn(async move {
+            projector.follow(&queue).await;
+            projector
+        });
+        Self { writer, following, progress }
+    }
+
+    /// Has the writer commit what is queued and the projection take it in.
+    async fn end(self, limits: &Limits) -> Result<Head, ServeError> {
+        let Self { writer, following, progress } = self;
+        let end_of_writer = async {
+            writer.queue.clone().stop().await;
+            writer.ended().await
+        };
+        let remains = timeout(limits.stop_timeout(), end_of_writer).await.map_err(|_| ServeError::WriterStuck)??;
+
+        let flush = async {
+            let projector = following.await.expect("the projection task does not panic");
+            let standing = projector.write(&remains.rows, remains.head).await;
+            projector.projection.close().await;
+            standing
+        };
+        if timeout(limits.stop_timeout(), flush).await != Ok(Standing::AsLeft) {
+            warn!(
+                lag_events = progress.lag_events(),
+                "the projection could not be brought up to date; the next start will"
+            );
+        }
+        Ok(remains.head)
+    }
 }
 
 /// Serves the orders of whoever runs the service until that stops. A folder on a file system that

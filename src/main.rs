@@ -11,7 +11,7 @@ use lockstream::infrastructure::process::{end_with_parent, survive_long_files};
 use lockstream::infrastructure::telemetry;
 use lockstream::torture::clock::JumpingClock;
 
-use crate::commands::Outcome;
+use crate::commands::{Outcome, import};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,6 +61,7 @@ fn run(cli: &Cli) -> Outcome {
             Some(Command::Restore { dir, check: true, json }) => commands::check(dir, *json),
             Some(Command::Restore { dir, check: false, json }) => commands::restore(cli, dir, *json).await,
             Some(Command::Torture(settings)) => commands::torture(cli, settings).await,
+            Some(Command::Import { file, errors, json }) => import::import(cli, file, errors.as_deref(), *json).await,
             Some(Command::Simulate(settings)) => commands::simulate(cli, settings).await,
             Some(Command::Health) => Ok(commands::health(cli.server.addr)),
         }

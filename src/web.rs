@@ -3,12 +3,14 @@
 //! One list makes both the router and the OpenAPI document, so they cannot differ.
 
 pub mod admin;
+pub mod batch;
 pub mod catalogue;
 pub mod events;
 pub mod extract;
 pub mod lockers;
 pub mod openapi;
 pub mod ops;
+pub mod outbox;
 pub mod pages;
 pub mod problem;
 pub mod request_id;
@@ -25,6 +27,8 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -44,6 +48,10 @@ pub struct App {
     /// Asked by readiness alone.
     pub projection: Arc<dyn Projection>,
     pub limits: WebLimits,
+    /// The bulks that may be under way at a time.
+    pub bulk_places: Arc<Semaphore>,
+    /// The service is about to stop.
+    pub stop: CancellationToken,
 }
 
 /// The limits of the web layer.
@@ -60,6 +68,7 @@ type SharedApp = Arc<App>;
 fn api() -> OpenApiRouter<SharedApp> {
     OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(events::post_event))
+        .routes(routes!(batch::post_batch))
         .routes(routes!(lockers::get_locker))
         .routes(routes!(lockers::get_compartment))
         .routes(routes!(reservations::get_reservation))

@@ -1,7 +1,10 @@
 //! Handing events to the writer and waiting for its answer: the way in.
 //!
 //! Everything here is bounded. A full queue refuses at once, so that a caller learns of overload
-//! while its request is still worth something, and no wait is longer than its limit.
+//! while its request is still worth something, and no wait is longer than its limit. Many events of
+//! one sender go another way, [`bulk`], which waits instead.
+
+pub mod bulk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::application::inflight::{Budget, Room};
+use crate::application::ingest::bulk::{BulkLimits, BulkSubmission};
 use crate::application::ports::{Durable, NoRoom};
 use crate::application::progress::Progress;
 use crate::domain::event::json::Problem;
@@ -65,6 +69,8 @@ pub enum Unavailable {
 /// What the writer's queue carries.
 pub(crate) enum Command {
     Submit(Submission),
+    /// Many events of one sender, to be judged in their order.
+    Bulk(BulkSubmission),
     Aside(Aside),
     /// Answer what is queued, then end.
     Stop,
@@ -111,6 +117,7 @@ pub struct WriterQueue {
     progress: Arc<Progress>,
     answer_within: Duration,
     inflight: Arc<Budget>,
+    bulk: BulkLimits,
 }
 
 /// A place in the writer's queue that nobody else gets.
@@ -140,8 +147,9 @@ impl WriterQueue {
         progress: Arc<Progress>,
         answer_within: Duration,
         inflight_bytes: usize,
+        bulk: BulkLimits,
     ) -> Self {
-        Self { commands, progress, answer_within, inflight: Budget::new(inflight_bytes) }
+        Self { commands, progress, answer_within, inflight: Budget::new(inflight_bytes), bulk }
     }
 
     /// Room for an event that begins to arrive, of which so many bytes are announced.

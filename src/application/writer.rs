@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::application::ingest::{Answer, Aside, Command, Submission, Unavailable, Verdict, WriterQueue};
+use crate::application::ingest::bulk::{BulkLimits, BulkReply, BulkSubmission, Judged, MAX_CHUNK_EVENTS};
+use crate::application::ingest::{Answer, Aside, Command, Reply, Submission, Unavailable, Verdict, WriterQueue};
 use crate::application::ports::{Clock, Durable, EventLog, LogFailure, NoRoom};
 use crate::application::progress::Progress;
 use crate::domain::event::parse::ReceivedEvent;
+use crate::domain::ids::{EventId, Sequence};
 use crate::domain::record::{Head, Record, RecordedAt};
 use crate::domain::rows::Rows;
 use crate::domain::world::{Touched, World};
@@ -43,6 +45,22 @@ pub struct WriterLimits {
     pub lag_events: u64,
     /// How long a caller waits for its answer.
     pub answer_within: Duration,
+    /// How long a chunk of a bulk waits for room, for its place or for the projection.
+    pub bulk_wait: Duration,
+}
+
+impl WriterLimits {
+    /// What fits a batch in a chunk of a bulk. Several chunks share the bytes of a batch, so that no
+    /// sender has the writer for itself; and single events, which are turned away where the lag
+    /// ends, keep half of it.
+    fn bulk(&self) -> BulkLimits {
+        BulkLimits {
+            chunk_events: self.batch_events.min(MAX_CHUNK_EVENTS),
+            chunk_bytes: self.batch_bytes / 4,
+            lag_events: self.lag_events / 2,
+            wait: self.bulk_wait,
+        }
+    }
 }
 
 /// What the writer starts from: the history that recovery found.
@@ -103,7 +121,7 @@ pub fn start(
         // Nobody may be left to hear it.
         let _ = report.send(writer.run(queue));
     })?;
-    let queue = WriterQueue::new(commands, progress, limits.answer_within, limits.inflight_bytes);
+    let queue = WriterQueue::new(commands, progress, limits.answer_within, limits.inflight_bytes, limits.bulk());
     Ok(WriterThread { queue, end })
 }
 
@@ -137,18 +155,31 @@ struct Writer {
 /// What was waiting in the queue when the writer looked.
 #[derive(Default)]
 struct Drained {
-    batch: Vec<Submission>,
+    batch: Vec<Work>,
+    batch_events: usize,
     batch_bytes: usize,
     asides: Vec<Aside>,
     stop: bool,
+}
+
+/// What shares a sync.
+enum Work {
+    One(Submission),
+    Many(BulkSubmission),
 }
 
 impl Drained {
     fn take(&mut self, command: Command) {
         match command {
             Command::Submit(submission) => {
+                self.batch_events += 1;
                 self.batch_bytes += submission.event.json.as_str().len();
-                self.batch.push(submission);
+                self.batch.push(Work::One(submission));
+            }
+            Command::Bulk(submission) => {
+                self.batch_events += submission.events.len();
+                self.batch_bytes += submission.event_bytes();
+                self.batch.push(Work::Many(submission));
             }
             Command::Aside(aside) => self.asides.push(aside),
             Command::Stop => self.stop = true,
@@ -156,28 +187,45 @@ impl Drained {
     }
 
     fn has_room(&self, limits: &WriterLimits) -> bool {
-        let commands = self.batch.len() + self.asides.len();
+        let commands = self.batch_events + self.asides.len();
         commands < limits.batch_events && self.batch_bytes < limits.batch_bytes
+    }
+
+    /// Whether a command that was taken off the queue still belongs to this batch. A chunk stays
+    /// whole and waits for the next batch where it would burst this one.
+    fn fits(&self, command: &Command, limits: &WriterLimits) -> bool {
+        match command {
+            Command::Bulk(submission) => {
+                self.batch_events + submission.events.len() <= limits.batch_events
+                    && self.batch_bytes + submission.event_bytes() <= limits.batch_bytes
+            }
+            _ => true,
+        }
     }
 }
 
 impl Writer {
     fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<Remains, LogFailure> {
-        while let Some(first) = queue.blocking_recv() {
+        let mut carried = None;
+        while let Some(first) = carried.take().or_else(|| queue.blocking_recv()) {
             let mut drained = Drained::default();
             drained.take(first);
             while drained.has_room(&self.limits)
                 && let Ok(command) = queue.try_recv()
             {
+                if !drained.fits(&command, &self.limits) {
+                    carried = Some(command);
+                    break;
+                }
                 drained.take(command);
             }
             if drained.stop {
                 // Nothing new gets in; what is queued already is still answered.
                 queue.close();
             }
-            if let Err(failure) = self.commit(drained.batch, drained.batch_bytes) {
+            if let Err(failure) = self.commit(drained.batch, drained.batch_events, drained.batch_bytes) {
                 error!("{failure}");
-                refuse_all(queue);
+                refuse_all(carried, queue);
                 return Err(failure);
             }
             // After the commit: rows are taken from a world that is wholly durable.
@@ -212,24 +260,27 @@ impl Writer {
     ///
     /// There is room for all of it before the first event is judged: the world cannot take back what
     /// it has taken in. Without room, what is no new fact is still answered.
-    fn commit(&mut self, batch: Vec<Submission>, batch_bytes: usize) -> Result<(), LogFailure> {
+    fn commit(&mut self, batch: Vec<Work>, events: usize, event_bytes: usize) -> Result<(), LogFailure> {
         if batch.is_empty() {
             return Ok(());
         }
-        if let Err(failure) = self.make_room(batch.len(), batch_bytes) {
+        if let Err(failure) = self.make_room(events, event_bytes) {
             self.progress.publish_log_failed();
-            for Submission { reply, .. } in batch {
-                let _ = reply.send(Err(Unavailable::LogFailed));
-            }
+            batch.into_iter().for_each(Work::fail);
             return Err(failure);
         }
-        let mut records = Vec::with_capacity(batch.len());
+        let mut records = Vec::with_capacity(events);
         let recorded_at = self.next_recorded_at();
         let judged: Vec<_> = batch
             .into_iter()
-            .map(|Submission { event, reply }| {
-                let event_id = event.event_id;
-                (event_id, reply, self.judge(event, recorded_at, &mut records))
+            .map(|work| match work {
+                Work::One(Submission { event, reply }) => {
+                    let event_id = event.event_id;
+                    Outcome::One(event_id, reply, self.judge(event, recorded_at, &mut records))
+                }
+                Work::Many(BulkSubmission { events, reply }) => {
+                    Outcome::Many(self.judge_all(events, recorded_at, &mut records), reply)
+                }
             })
             .collect();
         if !records.is_empty() {
@@ -237,19 +288,15 @@ impl Writer {
                 Ok(durable) => durable,
                 Err(failure) => {
                     self.progress.publish_log_failed();
-                    for (_, reply, _) in judged {
-                        let _ = reply.send(Err(Unavailable::LogFailed));
-                    }
+                    judged.into_iter().for_each(Outcome::fail);
                     return Err(failure);
                 }
             };
             self.last_recorded_at = Some(recorded_at);
             self.progress.publish_durable(self.durable.head());
         }
-        for (event_id, reply, verdict) in judged {
-            let durable = self.durable;
-            // A caller that gave up will learn the outcome by sending the event again.
-            let _ = reply.send(verdict.map(|verdict| Answer { event_id, verdict, durable }));
+        for outcome in judged {
+            outcome.tell(self.durable);
         }
         Ok(())
     }
@@ -270,6 +317,35 @@ impl Writer {
         }
         self.no_room = no_room;
         Ok(())
+    }
+
+    /// Judges the events of a chunk in their order, up to the first that gets no verdict: what its
+    /// sender put behind that must not overtake it.
+    fn judge_all(&mut self, events: Vec<ReceivedEvent>, recorded_at: RecordedAt, records: &mut Vec<Record>) -> Judged {
+        let mut verdicts = Vec::with_capacity(events.len());
+        let mut events = events.into_iter();
+        let mut stopped_by = None;
+        while stopped_by.is_none() && events.len() > 0 {
+            // Looked at before the event is taken in hand: its sender waits, and hands it in again.
+            if self.is_behind(self.next_sequence(records)) {
+                stopped_by = Some(Unavailable::ProjectionBehind);
+            } else if let Some(event) = events.next() {
+                match self.judge(event, recorded_at, records) {
+                    Ok(verdict) => verdicts.push(verdict),
+                    Err(unavailable) => stopped_by = Some(unavailable),
+                }
+            }
+        }
+        Judged { verdicts, stopped_by, left: events.collect() }
+    }
+
+    fn next_sequence(&self, records: &[Record]) -> Sequence {
+        records.last().map_or(self.durable.head().sequence, |record| record.sequence).next()
+    }
+
+    /// Whether the projection is too far behind for a record of this sequence.
+    fn is_behind(&self, sequence: Sequence) -> bool {
+        sequence.get() - self.progress.projected().get() > self.limits.lag_events
     }
 
     /// Judges one event in the order that clients can observe: known id, payload, rules. What is
@@ -302,12 +378,12 @@ impl Writer {
             Some(NoRoom::Full(_)) => return Err(Unavailable::LogFull),
             Some(NoRoom::Unwritable(_)) => return Err(Unavailable::LogUnwritable),
         }
-        let first = self.durable.head().sequence.next();
-        let sequence = records.last().map_or(first, |record| record.sequence.next());
-        if sequence.get() - self.progress.projected().get() > self.limits.lag_events {
+        let sequence = self.next_sequence(records);
+        if self.is_behind(sequence) {
             return Err(Unavailable::ProjectionBehind);
         }
-        let record = Record { sequence, batch: first, recorded_at, event, json, digest };
+        let batch = self.durable.head().sequence.next();
+        let record = Record { sequence, batch, recorded_at, event, json, digest };
         self.world.apply(change, &record, &mut self.touched);
         records.push(record);
         Ok(Verdict::Accepted { sequence, recorded_at })
@@ -320,12 +396,50 @@ impl Writer {
     }
 }
 
+impl Work {
+    fn fail(self) {
+        // A caller that gave up needs no answer.
+        match self {
+            Self::One(Submission { reply, .. }) => drop(reply.send(Err(Unavailable::LogFailed))),
+            Self::Many(BulkSubmission { reply, .. }) => drop(reply.send(Err(Unavailable::LogFailed))),
+        }
+    }
+}
+
+/// What was judged and waits for the sync.
+enum Outcome {
+    One(EventId, Reply, Result<Verdict, Unavailable>),
+    Many(Judged, BulkReply),
+}
+
+impl Outcome {
+    /// Answers. A caller that gave up will learn the outcome by sending the event again.
+    fn tell(self, durable: Durable) {
+        match self {
+            Self::One(event_id, reply, verdict) => {
+                drop(reply.send(verdict.map(|verdict| Answer { event_id, verdict, durable })));
+            }
+            Self::Many(judged, reply) => drop(reply.send(Ok((judged, durable)))),
+        }
+    }
+
+    fn fail(self) {
+        match self {
+            Self::One(_, reply, _) => drop(reply.send(Err(Unavailable::LogFailed))),
+            Self::Many(_, reply) => drop(reply.send(Err(Unavailable::LogFailed))),
+        }
+    }
+}
+
 /// Answers what is still queued after a failure, so that no caller waits for its time-out.
-fn refuse_all(mut queue: mpsc::Receiver<Command>) {
+fn refuse_all(carried: Option<Command>, mut queue: mpsc::Receiver<Command>) {
     queue.close();
-    while let Some(command) = queue.blocking_recv() {
-        if let Command::Submit(submission) = command {
-            let _ = submission.reply.send(Err(Unavailable::LogFailed));
+    let mut carried = carried;
+    while let Some(command) = carried.take().or_else(|| queue.blocking_recv()) {
+        match command {
+            Command::Submit(submission) => Work::One(submission).fail(),
+            Command::Bulk(submission) => Work::Many(submission).fail(),
+            Command::Aside(_) | Command::Stop => {}
         }
     }
 }

@@ -4,8 +4,10 @@
 //! that the rules can work with. `occurred_at` is checked and kept but is no field of [`Event`]:
 //! nothing may ever be decided by a device's clock.
 
+pub mod flat;
 pub mod json;
 pub mod parse;
+pub mod split;
 
 use utoipa::ToSchema;
 

@@ -39,6 +39,13 @@ pub fn order(path: &Path, target: &str, on_line: impl FnMut(&str)) -> io::Result
     exchange(stream, "POST", target, on_line)
 }
 
+/// A connection for an order that sends more than its name.
+pub fn connect(path: &Path) -> io::Result<tokio::net::UnixStream> {
+    let stream = with_short(path, |path| UnixStream::connect(path))?;
+    stream.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(stream)
+}
+
 /// Asks something that is answered at once.
 pub fn ask(path: &Path, target: &str) -> io::Result<String> {
     let stream = with_short(path, |path| UnixStream::connect(path))?;

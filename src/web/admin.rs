@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,6 +21,10 @@ use crate::application::progress::Progress;
 use crate::application::rebuild::{RebuildError, RebuildProgress, RebuildReport, Rebuilder};
 use crate::domain::hash::ChainHash;
 use crate::domain::record::Head;
+use crate::web::App;
+use crate::web::batch;
+use crate::web::batch::intake::Dialect;
+use crate::web::problem::Problem;
 
 /// How often a client hears how far a rebuild is.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
@@ -30,6 +34,7 @@ const LAST_LINE_LIMIT: Duration = Duration::from_secs(5);
 /// What the orders work with.
 #[derive(Clone)]
 pub struct Admin {
+    pub app: Arc<App>,
     pub rebuilder: Arc<Rebuilder>,
     pub progress: Arc<Progress>,
     /// Ends what is under way.
@@ -65,7 +70,13 @@ struct RebuildQuery {
 
 /// The orders.
 pub fn router(admin: Admin) -> Router {
-    Router::new().route("/rebuild", post(rebuild)).route("/head", get(head)).with_state(admin)
+    let router = Router::new().route("/rebuild", post(rebuild)).route("/head", get(head));
+    router.route("/import", post(import)).with_state(admin)
+}
+
+/// A bulk that may hold events in other forms too; answered like `POST /events/batch`.
+async fn import(State(admin): State<Admin>, request: Request) -> Result<Response, Problem> {
+    batch::respond(admin.app, request, Dialect::AnyKept).await
 }
 
 async fn head(State(admin): State<Admin>) -> Json<DurableHead> {

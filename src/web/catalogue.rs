@@ -63,6 +63,11 @@ codes! {
         "The body broke off",
         "The connection ended, or the transfer coding was wrong, before the body was complete. \
                  Nothing was recorded; the event can be sent again.";
+    InvalidArray = "invalid-array", UNPROCESSABLE_ENTITY,
+        "The body is not one JSON array",
+        "Only in the last line of an answer to POST /events/batch. The detail says what is wrong; where the next \
+                 element begins cannot be told any more. What has its verdict keeps it. Mend the array, or send one \
+                 event a line as application/x-ndjson, and send all of it again: that is always safe.";
     NoSuchPage = "no-such-page", NOT_FOUND,
         "There is nothing at this path",
         "See /docs for the paths of this service. An id in a path must be percent-encoded.";

@@ -120,7 +120,7 @@ async fn receive(body: &mut Body, mut room: Room, limits: &WebLimits) -> Result<
 }
 
 /// Reads on while the answer is sent, within bounds; then the connection is closed.
-fn discard(mut body: Body, deadline: Instant) {
+pub(super) fn discard(mut body: Body, deadline: Instant) {
     let read_on = async move {
         let mut left = DISCARDED_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
@@ -138,7 +138,7 @@ fn too_large(limits: &WebLimits) -> Problem {
 }
 
 /// `application/json` or a type built upon it, with whatever parameters.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))

@@ -59,6 +59,15 @@ pub fn finish(mut document: OpenApiDocument) -> OpenApiDocument {
         let example = ExampleBuilder::new().summary(summary).value(Some(event)).build();
         content.examples.insert(name.to_owned(), RefOr::T(example));
     }
+    let post = document.paths.paths.get_mut("/events/batch").and_then(|path| path.post.as_mut());
+    let body = post.and_then(|post| post.request_body.as_mut()).and_then(in_place);
+    let content = &mut body.expect("POST /events/batch takes a body that is described in place").content;
+    let events: Vec<_> = examples().into_iter().map(|(_, _, event)| event).collect();
+    let lines = events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+    for (content_type, example) in [("application/x-ndjson", lines.into()), ("application/json", Value::from(events))] {
+        let content = content.get_mut(content_type).and_then(in_place);
+        content.expect("both content types are described in place").example = Some(example);
+    }
     for (path, item) in &mut document.paths.paths {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             for (status, response) in &mut operation.responses.responses {
@@ -87,6 +96,11 @@ fn answer_example(path: &str, status: &str) -> Option<Value> {
     let problem = match (status, path) {
         ("202", "/events") => return Some(receipt("accepted")),
         ("200", "/events") => return Some(receipt("duplicate")),
+        ("200", "/events/batch") => {
+            let mut line = receipt("accepted");
+            line["line"] = 1.into();
+            return Some(line);
+        }
         ("400", _) => of_code(Code::BodyInterrupted),
         ("404", path) if path.starts_with("/reservations") => of_code(Code::UnknownReservation),
         ("404", path) if path.contains("/compartments") => of_code(Code::UnknownCompartment),
@@ -99,7 +113,7 @@ fn answer_example(path: &str, status: &str) -> Option<Value> {
             json::Problem::new("/occurred_at", "is required and missing"),
             json::Problem::new("/payload/severity", "must be an integer, not a string"),
         ]),
-        ("503", "/events") => of_code(Code::Overloaded),
+        ("503", "/events" | "/events/batch") => of_code(Code::Overloaded),
         ("503", path) if path != "/readyz" => of_code(Code::ProjectionBehind),
         _ => return None,
     };

@@ -17,6 +17,8 @@ use crate::web::catalogue::Code;
 
 /// What a client is told to wait before it tries again, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+/// The same as a number.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Problem details (RFC 9457), `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,6 +68,18 @@ pub struct Conflict {
     conflicting_sequence: Option<u64>,
 }
 
+impl From<json::Problem> for FieldProblem {
+    fn from(json::Problem { pointer, detail }: json::Problem) -> Self {
+        Self { pointer, detail }
+    }
+}
+
+impl Conflict {
+    pub fn new(involved: Involved, conflicting_sequence: Option<Sequence>) -> Self {
+        Self { involved, conflicting_sequence: conflicting_sequence.map(Sequence::get) }
+    }
+}
+
 impl Problem {
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
@@ -89,30 +103,41 @@ impl Problem {
             [one] => format!("The event is not valid: {} {}.", one.pointer, one.detail),
             many => format!("The event is not valid: {} problems, listed in errors.", many.len()),
         };
-        let errors = problems.into_iter().map(|json::Problem { pointer, detail }| FieldProblem { pointer, detail });
+        let errors = problems.into_iter().map(FieldProblem::from);
         Self { errors: errors.collect(), ..Self::new(Code::InvalidEvent, detail) }
+    }
+
+    /// What is wrong in this case, for a person.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 }
 
 impl From<Violation> for Problem {
     fn from(violation: Violation) -> Self {
-        let conflicting_sequence = violation.conflicting_sequence.map(Sequence::get);
-        let conflict = Some(Conflict { involved: violation.involved, conflicting_sequence });
+        let conflict = Some(Conflict::new(violation.involved, violation.conflicting_sequence));
         Self { conflict, ..Self::new(Code::Rule(violation.rule), violation.detail) }
+    }
+}
+
+impl From<Unavailable> for Code {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::QueueFull | Unavailable::InflightFull => Self::Overloaded,
+            Unavailable::ProjectionBehind => Self::ProjectionBehind,
+            Unavailable::LogFull => Self::InsufficientStorage,
+            Unavailable::LogUnwritable => Self::LogUnwritable,
+            Unavailable::LogFailed => Self::LogFailed,
+            Unavailable::Stopping => Self::Stopping,
+            Unavailable::NoAnswerInTime => Self::OutcomeUnknown,
+        }
     }
 }
 
 impl From<Unavailable> for Problem {
     fn from(unavailable: Unavailable) -> Self {
-        let code = match unavailable {
-            Unavailable::QueueFull | Unavailable::InflightFull => Code::Overloaded,
-            Unavailable::ProjectionBehind => Code::ProjectionBehind,
-            Unavailable::LogFull => Code::InsufficientStorage,
-            Unavailable::LogUnwritable => Code::LogUnwritable,
-            Unavailable::LogFailed => Code::LogFailed,
-            Unavailable::Stopping => Code::Stopping,
-            Unavailable::NoAnswerInTime => Code::OutcomeUnknown,
-        };
+        let code = Code::from(unavailable);
         Self::new(code, format!("{}.", capitalised(&unavailable.to_string())))
     }
 }

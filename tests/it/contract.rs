@@ -2,7 +2,7 @@
 //! request ids, and the document that describes it all.
 
 mod bodies;
-mod document;
+pub mod document;
 mod judgement;
 mod problems;
 mod request_ids;

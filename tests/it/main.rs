@@ -6,6 +6,7 @@ mod support;
 
 mod backend;
 mod backup;
+mod bulk;
 mod cluster;
 mod commands;
 mod concurrency;

@@ -162,6 +162,7 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         "restore",
         "health",
         "torture",
+        "import",
         "simulate",
         "Exit codes: 0",
         "3 verify, rebuild, backup, restore, torture or simulate found something",
@@ -175,6 +176,7 @@ fn help_tells_a_newcomer_of_settings_and_exit_codes() {
         ("backup", &["LOCKSTREAM_DATA_DIR", "--hard-link", "--json", "also while the server runs", "Exits with 3"]),
         ("restore", &["LOCKSTREAM_DATA_DIR", "DATABASE_URL", "--check", "--json", "Exits with 3"]),
         ("health", &["LOCKSTREAM_ADDR", "Exits with 0"]),
+        ("import", &["LOCKSTREAM_DATA_DIR", "--errors", "--json", "also while the server runs", "Exits with 3"]),
         ("torture", &["[DIR]", "--minutes", "--cycles", "--seed", "--keep", "--json", "Exits with 3"]),
         ("simulate", &["--to", "--file", "--rate", "--seed", "--batch", "LOCKSTREAM_ADDR", "--json", "with 3 when"]),
     ] {

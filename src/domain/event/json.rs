@@ -245,7 +245,7 @@ fn shortened(mut pointer: String) -> String {
 }
 
 /// The end of the string that starts at `start`, and whether anything in it is escaped.
-fn end_of_string(bytes: &[u8], start: usize) -> (usize, bool) {
+pub(super) fn end_of_string(bytes: &[u8], start: usize) -> (usize, bool) {
     let mut at = start + 1;
     let mut is_escaped = false;
     loop {
@@ -261,7 +261,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> (usize, bool) {
 }
 
 /// The end of the array or object that starts at `start`.
-fn end_of_nested(bytes: &[u8], start: usize) -> usize {
+pub(super) fn end_of_nested(bytes: &[u8], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0);
     loop {
         match bytes[at] {

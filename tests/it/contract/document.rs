@@ -11,14 +11,14 @@ use crate::support::events::{cleared, event, fault, registered, reserved};
 use crate::support::server::{Answer, Server};
 use crate::support::views::locker_path;
 
-async fn served(server: &Server) -> Value {
+pub async fn served(server: &Server) -> Value {
     let answer = server.get("/openapi.json").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     answer.json()
 }
 
 /// A validator for a schema of the document, by its name.
-fn validator(document: &Value, name: &str) -> Validator {
+pub fn validator(document: &Value, name: &str) -> Validator {
     let mut root = document.clone();
     assert!(root["components"]["schemas"][name].is_object(), "there is no schema {name}");
     root["$ref"] = json!(format!("#/components/schemas/{name}"));
@@ -61,7 +61,11 @@ async fn it_describes_every_call_with_a_summary_and_all_its_statuses() {
         for (status, response) in responses {
             assert!(!response["description"].as_str().unwrap().is_empty(), "{path} {status}");
             let content = response["content"].as_object().unwrap().keys().next().unwrap();
-            let expected = if status.starts_with('2') { "application/json" } else { "application/problem+json" };
+            let expected = match (status.starts_with('2'), path.as_str()) {
+                (true, "/events/batch") => "application/x-ndjson",
+                (true, _) => "application/json",
+                (false, _) => "application/problem+json",
+            };
             assert_eq!(content, expected, "{path} {status}");
             let may_pass = ["503", "507"].contains(&status.as_str());
             assert_eq!(may_pass, response["headers"]["retry-after"].is_object(), "{path} {status}");
@@ -77,6 +81,7 @@ async fn it_describes_every_call_with_a_summary_and_all_its_statuses() {
         "GET /lockers/{locker_id}: 200 404 503",
         "GET /readyz: 200 503",
         "GET /reservations/{reservation_id}: 200 404 503",
+        "POST /events/batch: 200 400 408 415 503",
         "POST /events: 200 202 400 408 409 413 415 422 503 507",
     ];
     assert_eq!(found, expected);
@@ -100,6 +105,7 @@ async fn its_schemas_have_their_names_and_every_reference_leads_somewhere() {
         "FaultReportedPayload",
         "FaultClearedPayload",
         "Receipt",
+        "BatchLine",
         "Problem",
     ] {
         assert!(schemas.contains_key(name), "there is no schema {name}");

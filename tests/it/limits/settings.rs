@@ -4,7 +4,7 @@ use crate::support::Folder;
 use crate::support::server::{lockstream, run};
 
 /// Each limit with values that are just outside its bounds.
-const OUTSIDE: [(&str, &str, &str); 17] = [
+const OUTSIDE: [(&str, &str, &str); 19] = [
     ("LOCKSTREAM_MAX_BODY_BYTES", "1023", "16777217"),
     ("LOCKSTREAM_BODY_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_HEAD_TIMEOUT_MS", "9", "3600001"),
@@ -22,6 +22,8 @@ const OUTSIDE: [(&str, &str, &str); 17] = [
     ("LOCKSTREAM_MIN_FREE_BYTES", "-1", "1099511627777"),
     ("LOCKSTREAM_DATABASE_TIMEOUT_MS", "9", "3600001"),
     ("LOCKSTREAM_DATABASE_WAIT_MS", "9", "3600001"),
+    ("LOCKSTREAM_BULK_WAIT_MS", "9", "3600001"),
+    ("LOCKSTREAM_MAX_BULK_REQUESTS", "0", "100001"),
 ];
 
 fn is_refused(variable: &str, value: &str) {
