@@ -1,0 +1,37 @@
+//! The disk by itself: what one sync of a few appended bytes takes in the folder that the servers use.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::statfs;
+
+use crate::Failure;
+
+const TMPFS: u64 = 0x0102_1994;
+
+/// Refuses a folder in memory: syncs cost nothing there.
+pub fn require_disk(folder: &Path) -> Result<(), Failure> {
+    let found = statfs(folder).map_err(|error| format!("{} cannot be looked at: {error}", folder.display()))?;
+    if u64::try_from(found.f_type) == Ok(TMPFS) {
+        return Err(format!("{} lies in memory; --data has to name a folder on a disk", folder.display()).into());
+    }
+    Ok(())
+}
+
+/// Appends 4 KiB and syncs, again and again, and gives the time of each sync.
+pub fn syncs(folder: &Path, time: Duration) -> Result<Vec<Duration>, Failure> {
+    let path = folder.join("sync-probe");
+    let mut file = File::create(&path)?;
+    let mut syncs = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        file.write_all(&[b'x'; 4096])?;
+        let written = Instant::now();
+        file.sync_data()?;
+        syncs.push(written.elapsed());
+    }
+    std::fs::remove_file(&path)?;
+    Ok(syncs)
+}

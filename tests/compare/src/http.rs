@@ -1,0 +1,133 @@
+//! As much of HTTP/1.1 as a load generator needs: finished requests go out as they are, of an answer
+//! the status and the body come back. It costs a fraction of what a client library costs, and so
+//! leaves the processors to the server that is measured.
+
+use std::io::{Error, ErrorKind, Result};
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// From this size on a request is written while its answer is read: a server may answer a long body
+/// before it has read all of it, and neither side may wait for the other.
+const LONG: usize = 16 << 10;
+
+/// A whole request, as it goes out.
+pub fn request(method: &str, path: &str, content_type: &str, body: &str) -> Vec<u8> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: compare\r\n").into_bytes();
+    if !content_type.is_empty() {
+        let head = format!("content-type: {content_type}\r\ncontent-length: {}\r\n", body.len());
+        request.extend_from_slice(head.as_bytes());
+    }
+    request.extend_from_slice(b"\r\n");
+    request.extend_from_slice(body.as_bytes());
+    request
+}
+
+/// A connection, kept alive.
+#[derive(Debug)]
+pub struct Connection {
+    writer: OwnedWriteHalf,
+    reader: Reader,
+}
+
+impl Connection {
+    pub async fn open(addr: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self { writer, reader: Reader { half: reader, buffer: Vec::with_capacity(LONG), body: Vec::new() } })
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<u16> {
+        if request.len() >= LONG {
+            let (written, status) = tokio::join!(self.writer.write_all(request), self.reader.answer());
+            written.and(status)
+        } else {
+            self.writer.write_all(request).await?;
+            self.reader.answer().await
+        }
+    }
+
+    /// The body of the last answer.
+    pub fn body(&self) -> &[u8] {
+        &self.reader.body
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    half: OwnedReadHalf,
+    /// What was read and not yet used.
+    buffer: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Reader {
+    async fn answer(&mut self) -> Result<u16> {
+        let head = self.find(b"\r\n\r\n").await?;
+        let wrong = |what: &str| Error::new(ErrorKind::InvalidData, format!("the answer has {what}"));
+        let text = std::str::from_utf8(&self.buffer[..head]).map_err(|_| wrong("a head that is no text"))?;
+        let status = text.get(9..12).and_then(|digits| digits.parse().ok()).ok_or_else(|| wrong("no status"))?;
+        let value = |name: &str| {
+            text.lines().find_map(|line| {
+                let (header, value) = line.split_once(':')?;
+                header.eq_ignore_ascii_case(name).then(|| value.trim())
+            })
+        };
+        let length = value("content-length").and_then(|digits| digits.parse::<usize>().ok());
+        let chunked = value("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+        self.buffer.drain(..head + 4);
+        self.body.clear();
+        match (length, chunked) {
+            (Some(length), _) => self.take(length).await?,
+            (None, true) => while self.chunk().await? {},
+            (None, false) => return Err(wrong("no length")),
+        }
+        Ok(status)
+    }
+
+    /// Moves one chunk to the body; false after the last one.
+    async fn chunk(&mut self) -> Result<bool> {
+        let line = self.find(b"\r\n").await?;
+        let size = std::str::from_utf8(&self.buffer[..line]).ok();
+        let size = size.and_then(|text| usize::from_str_radix(text.split(';').next()?.trim(), 16).ok());
+        let size = size.ok_or_else(|| Error::new(ErrorKind::InvalidData, "a chunk has no size"))?;
+        self.buffer.drain(..line + 2);
+        self.take(size).await?;
+        let end = self.find(b"\r\n").await?;
+        self.buffer.drain(..end + 2);
+        Ok(size > 0)
+    }
+
+    /// Reads until the buffer has these bytes, and says where.
+    async fn find(&mut self, bytes: &[u8]) -> Result<usize> {
+        loop {
+            if let Some(place) = self.buffer.windows(bytes.len()).position(|window| window == bytes) {
+                return Ok(place);
+            }
+            self.read_more().await?;
+        }
+    }
+
+    async fn take(&mut self, length: usize) -> Result<()> {
+        let buffered = length.min(self.buffer.len());
+        self.body.extend(self.buffer.drain(..buffered));
+        while self.body.len() < length {
+            let missing = u64::try_from(length - self.body.len()).unwrap_or(u64::MAX);
+            if (&mut self.half).take(missing).read_buf(&mut self.body).await? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_more(&mut self) -> Result<()> {
+        match self.half.read_buf(&mut self.buffer).await? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The measures that need a log of some size: one log grows, and on the way and at its end is
+//! measured.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::Failure;
+use crate::bench::{Bench, Packing, contestant, lines, measure};
+use crate::http::Connection;
+use crate::load::{Parcel, closed_loop};
+use crate::measures::has_batches;
+use crate::options::Subject;
+use crate::report::{Line, Measure, Tally, median};
+use crate::server::{Kind, Server, cpu_seconds, cpu_seconds_of_ended_children};
+
+/// How many events are made and sent at a time while the log is filled.
+const PORTION: u64 = 200_000;
+/// How many parts the log grows in; throughput is measured before the first and after each.
+const PARTS: u64 = 3;
+/// Of how many reservations the readers ask.
+const SAMPLE: usize = 20_000;
+
+/// Fills a log and measures what is wanted of it.
+pub async fn all(bench: &mut Bench) -> Result<Vec<Measure>, Failure> {
+    let mut measures = Vec::new();
+    let batches = has_batches(bench).await?;
+    let folder = bench.new_folder(Kind::Lockstream);
+    let mut server = Server::start(Kind::Lockstream, &bench.programs, &folder).await?;
+    let empty_bytes = server.resident_bytes();
+    let wants_size = bench.options.wants(Subject::Size);
+    let mut ceiling = if wants_size { Some(bench.start(Kind::Ceiling).await?) } else { None };
+    let mut points = Vec::new();
+    let mut paths = Paths::default();
+    let mut filled = 0;
+    for part in 0..=PARTS {
+        let until = bench.options.events() * part / PARTS;
+        while filled < until {
+            filled += fill(bench, &server, batches, (until - filled).min(PORTION), &mut paths).await?;
+            eprintln!("  {filled} events in the log");
+        }
+        if let Some(ceiling) = &mut ceiling {
+            points.push(point(bench, &server, ceiling).await?);
+        }
+    }
+    drop(ceiling);
+    let events = head(&server).await?;
+    if wants_size {
+        measures.push(by_size(&points));
+    }
+    if bench.options.wants(Subject::Reads) {
+        let (reads, same) = reads(bench, server, &paths).await?;
+        measures.push(reads);
+        server = same;
+    }
+    if bench.options.wants(Subject::Startup) {
+        measures.push(startup(bench, &mut server, events, empty_bytes).await?);
+    }
+    server.kill();
+    if bench.options.wants(Subject::Replay) {
+        measures.push(replay(bench, &folder).await?);
+    }
+    Ok(measures)
+}
+
+/// What the readers ask for.
+#[derive(Default)]
+struct Paths {
+    paths: Vec<String>,
+    reservations: u64,
+}
+
+/// Sends events as fast as it goes, remembers some of them, and says how many it were.
+async fn fill(
+    bench: &mut Bench,
+    server: &Server,
+    batches: bool,
+    events: u64,
+    paths: &mut Paths,
+) -> Result<u64, Failure> {
+    let (packing, lanes) = if batches {
+        (Packing::Batch, bench.options.bulk_connections)
+    } else {
+        (Packing::Single, bench.options.connections)
+    };
+    let parcels = bench.lanes(server.kind, packing, lanes, events as usize);
+    let each = parcels.first().map_or(0, |lane| lane.iter().map(Parcel::events).sum());
+    let keep_every = (bench.options.events() as usize / SAMPLE / 3).max(1);
+    let created = bench.last_lanes(lanes, each as usize).filter(|event| event.kind == "ReservationCreated");
+    for (number, event) in created.enumerate() {
+        paths.reservations += 1;
+        if number % keep_every == 0 && paths.paths.len() < SAMPLE * 3 {
+            let locker = format!("/lockers/{}", event.locker);
+            paths.paths.push(format!("{locker}/compartments/{}", event.compartment));
+            paths.paths.push(locker);
+            paths.paths.extend(event.reservation.map(|id| format!("/reservations/{id}")));
+        }
+    }
+    let measured = measure(server, parcels, None).await?;
+    let answers = measured.answers;
+    if answers.refused > 0 {
+        return Err(format!("{} events were refused: {:?}", answers.refused, answers.first_refusal).into());
+    }
+    Ok(answers.accepted)
+}
+
+async fn head(server: &Server) -> Result<u64, Failure> {
+    let mut connection = Connection::open(server.addr).await?;
+    connection.ask(&crate::http::request("GET", "/readyz", "", "")).await?;
+    let body: Value = serde_json::from_slice(connection.body())?;
+    body["head_sequence"].as_u64().ok_or_else(|| format!("no head in {body}").into())
+}
+
+/// Throughput at one size of the log.
+struct Point {
+    events: u64,
+    ours: Vec<f64>,
+    to_ceiling: f64,
+}
+
+/// Ours and the ceiling in turn: what the machine does meanwhile shows in both.
+async fn point(bench: &mut Bench, server: &Server, ceiling: &Server) -> Result<Point, Failure> {
+    let events = head(server).await?;
+    let time = bench.options.turn() / 2;
+    let connections = bench.options.connections;
+    let (mut ours, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..bench.options.rounds() {
+        let mut rate = [0.0; 2];
+        for (rate, server) in rate.iter_mut().zip([server, ceiling]) {
+            let lanes =
+                bench.lanes(server.kind, Packing::Single, connections, (80_000.0 * time.as_secs_f64()) as usize);
+            let measured = measure(server, lanes, Some(time)).await?;
+            *rate = measured.answers.accepted as f64 / measured.took.as_secs_f64();
+        }
+        ours.push(rate[0]);
+        ratios.push(rate[0] / rate[1]);
+    }
+    eprintln!("  at {events} events: {:.0}/s", median(&ours));
+    Ok(Point { events, ours, to_ceiling: median(&ratios) })
+}
+
+fn by_size(points: &[Point]) -> Measure {
+    let first = points.first().map_or(1.0, |point| point.to_ceiling);
+    let line = |point: &Point| {
+        let mut line = Line::new(format!("with {} events in the log", point.events), point.ours.clone());
+        let (share, change) = (point.to_ceiling * 100.0, (point.to_ceiling / first - 1.0) * 100.0);
+        line.remark = format!("{share:.1} % of no-op, {change:+.1} % against the first");
+        line
+    };
+    let mut measure = Measure::new("Throughput against the size of the log", "events/s", Vec::new());
+    measure.lines = points.iter().map(line).collect();
+    measure
+        .remarks
+        .push("Up to the projection; each next to the no-op server in turn, and judged by that share.".into());
+    measure
+}
+
+/// The contract's three queries against an answer that never changes.
+async fn reads(bench: &mut Bench, server: Server, paths: &Paths) -> Result<(Measure, Server), Failure> {
+    let readers = bench.options.readers as usize;
+    let ceiling = bench.start(Kind::Ceiling).await?;
+    let mut servers = [contestant(server, Packing::Single), contestant(ceiling, Packing::Single)];
+    let mut expected = [20_000.0, 60_000.0];
+    for round in 0..=bench.options.rounds() {
+        let time = if round == 0 { Duration::from_millis(500) } else { bench.options.turn() };
+        for (one, expected) in servers.iter_mut().zip(&mut expected) {
+            let each = (*expected * time.as_secs_f64() * 1.6) as usize / readers + 1;
+            let question = |place: usize| match one.server.kind {
+                // Neighbours in the list are of one locker: they are not asked for in a row.
+                Kind::Lockstream => Parcel::question(&paths.paths[place.wrapping_mul(7_919) % paths.paths.len()]),
+                _ => Parcel::question("/hello"),
+            };
+            let offset = round as usize * 1_000_003;
+            let lanes =
+                (0..readers).map(|lane| (0..each).map(|n| question(offset + lane * each + n)).collect()).collect();
+            let (cpu, loader_cpu) = (one.server.cpu_seconds(), cpu_seconds("self"));
+            let answers = closed_loop(&one.server, lanes, Some(time)).await?;
+            let rate = answers.accepted as f64 / answers.took.as_secs_f64();
+            *expected = rate.max(1_000.0);
+            if round > 0 {
+                eprintln!("  round {round}: {} {rate:.0}/s", one.who);
+                let (cpu, loader_cpu) = (one.server.cpu_seconds() - cpu, cpu_seconds("self") - loader_cpu);
+                one.tally.add(&answers, answers.took, cpu, loader_cpu);
+            }
+        }
+    }
+    let [ours, ceiling] = servers;
+    let (tally, server) = (ours.tally, ours.server);
+    let (others, _) = lines(vec![ceiling]);
+    let mut all = vec![tally.line(Kind::Lockstream.name(), None)];
+    all.extend(others);
+    let title = format!("Queries of the contract, {readers} connections, {} reservations", paths.reservations);
+    let mut measure = Measure::new(title, "answers/s", all);
+    measure
+        .remarks
+        .push("A third each of lockers, compartments and reservations, spread over the whole database.".into());
+    Ok((measure, server))
+}
+
+/// Kills it and starts it again.
+async fn startup(bench: &mut Bench, server: &mut Server, events: u64, empty: u64) -> Result<Measure, Failure> {
+    let (mut seconds, mut bytes) = (Vec::new(), Vec::new());
+    let mut after_load = vec![server.resident_bytes() as f64 / events as f64];
+    after_load.push((server.resident_bytes().saturating_sub(empty)) as f64 / events as f64);
+    for round in 1..=bench.options.rounds().min(3) {
+        server.kill();
+        *server = Server::start(Kind::Lockstream, &bench.programs, &server.folder.clone()).await?;
+        seconds.push(server.started_in.as_secs_f64());
+        bytes.push(server.resident_bytes() as f64 / events as f64);
+        eprintln!("  round {round}: ready in {:.2} s", server.started_in.as_secs_f64());
+    }
+    let mut start = Line::new("from the start of the process to ready, seconds", seconds);
+    start.remark = format!("{:.0} events folded per second", events as f64 / start.median);
+    let mut memory = Line::new("resident memory then, bytes for each accepted event", bytes);
+    memory.remark = format!(
+        "before the kill, under load: {:.1} ({:.1} more than the empty server's {:.1} MiB)",
+        after_load[0],
+        after_load[1],
+        empty as f64 / f64::from(1 << 20),
+    );
+    let mut measure = Measure::new(format!("Start after `kill -9`, {events} events"), "see the line", Vec::new());
+    measure.lines = vec![start, memory];
+    measure.smaller_is_better = true;
+    measure.remarks.push("The log is in the page cache; a start of the machine reads it from the disk first.".into());
+    Ok(measure)
+}
+
+/// The commands that read the whole log; no server runs.
+async fn replay(bench: &mut Bench, folder: &Path) -> Result<Measure, Failure> {
+    let mut verify = (Tally::default(), "`lockstream verify`: read, proved, folded, compared", "head_sequence");
+    let mut rebuild = (Tally::default(), "`lockstream rebuild`: read, folded, all rows written", "records");
+    for round in 1..=bench.options.rounds().min(3) {
+        for ((tally, _, count), command) in [(&mut verify, "verify"), (&mut rebuild, "rebuild")] {
+            let (events, took, cpu) = run(bench, folder, command, count).await?;
+            eprintln!("  round {round}: {command} {:.0}/s", events as f64 / took.as_secs_f64());
+            let answers = crate::load::Answers { accepted: events, took, ..Default::default() };
+            tally.add(&answers, took, cpu, 0.0);
+        }
+    }
+    let mut measure = Measure::new("Replay of the log", "events/s", Vec::new());
+    measure.lines = [verify, rebuild].map(|(tally, who, _)| tally.line(who, None)).into();
+    for line in &mut measure.lines {
+        line.loader_cpu_seconds_per_million = None;
+    }
+    Ok(measure)
+}
+
+/// Runs a command of the service with `--json`; gives the events that it went through.
+async fn run(bench: &Bench, folder: &Path, name: &str, count: &str) -> Result<(u64, Duration, f64), Failure> {
+    let mut command = tokio::process::Command::from(bench.programs.lockstream(folder));
+    command.args([name, "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let cpu = cpu_seconds_of_ended_children();
+    let begin = Instant::now();
+    let output = command.output().await?;
+    let took = begin.elapsed();
+    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("{name}: {error}"))?;
+    let events = report[count].as_u64().filter(|_| output.status.success());
+    let events = events.ok_or_else(|| format!("{name} found something: {report}"))?;
+    Ok((events, took, cpu_seconds_of_ended_children() - cpu))
+}

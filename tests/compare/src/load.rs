@@ -1,0 +1,297 @@
+//! Sends events to one server: as fast as it answers, over a number of connections (closed loop), or
+//! at a given rate, whatever it answers (open loop; the latency then counts from when the event was
+//! due). What is sent is made before the clock starts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Barrier, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use umadb_client::{AsyncUmaDbClient, UmaDbClient};
+use umadb_dcb::{DcbAppendCondition, DcbEvent, DcbEventStoreAsync, DcbQuery, DcbQueryItem};
+
+use crate::Failure;
+use crate::events::Event;
+use crate::http::{Connection, request};
+use crate::server::{Kind, Server};
+
+/// How much longer than it should a round may take.
+const GRACE: Duration = Duration::from_secs(120);
+/// How long a connection waits that was told 503.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How often the open loop hands out what is due.
+const PACE: Duration = Duration::from_micros(250);
+/// Appends to UmaDB share this many connections of HTTP/2.
+const CHANNELS: usize = 8;
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// What goes out at once.
+#[derive(Debug)]
+pub enum Parcel {
+    /// A request, and how many events (or questions) it carries.
+    Http(Vec<u8>, u64),
+    UmaDb(Vec<DcbEvent>, Option<DcbAppendCondition>),
+}
+
+impl Parcel {
+    /// One event for a server of this kind.
+    pub fn single(kind: Kind, event: &Event) -> Self {
+        match kind {
+            Kind::UmaDb => Self::appended(std::slice::from_ref(event), true),
+            Kind::Ceiling => Self::Http(request("POST", "/echo", "application/json", &event.body), 1),
+            Kind::Lockstream | Kind::FastApi | Kind::Cqrs => {
+                Self::Http(request("POST", "/events", "application/json", &event.body), 1)
+            }
+        }
+    }
+
+    /// Many events in one request, for a service that has the batch endpoint.
+    pub fn batch(events: &[Event]) -> Self {
+        let mut body = String::with_capacity(events.len() * 256);
+        for event in events {
+            body.push_str(&event.body);
+            body.push('\n');
+        }
+        Self::Http(request("POST", "/events/batch", NDJSON, &body), events.len() as u64)
+    }
+
+    /// Events in one append to UmaDB; with a condition it fails if one of the event ids is known.
+    pub fn appended(events: &[Event], condition: bool) -> Self {
+        let by_id = |event: &Event| DcbQueryItem::new().tags([event.id.clone()]);
+        let condition = condition.then(|| DcbAppendCondition::new(DcbQuery::with_items(events.iter().map(by_id))));
+        let stored =
+            |event: &Event| DcbEvent::new().event_type(event.kind).tags([event.id.clone()]).data(event.body.as_bytes());
+        Self::UmaDb(events.iter().map(stored).collect(), condition)
+    }
+
+    /// How many events, or questions, it carries.
+    pub fn events(&self) -> u64 {
+        match self {
+            Self::Http(_, events) => *events,
+            Self::UmaDb(events, _) => events.len() as u64,
+        }
+    }
+
+    pub fn question(path: &str) -> Self {
+        Self::Http(request("GET", path, "", ""), 1)
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default, Clone)]
+pub struct Answers {
+    /// Events that were accepted, or questions that were answered.
+    pub accepted: u64,
+    pub refused: u64,
+    /// How often the server said: not now.
+    pub put_off: u64,
+    /// What was said to the first one that was refused.
+    pub first_refusal: Option<String>,
+    pub took: Duration,
+}
+
+impl Answers {
+    fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.put_off += other.put_off;
+        self.first_refusal = self.first_refusal.take().or(other.first_refusal);
+    }
+
+    fn refuse(&mut self, events: u64, words: impl FnOnce() -> String) {
+        self.refused += events;
+        self.first_refusal.get_or_insert_with(words);
+    }
+}
+
+/// One way to a server; UmaDB's may be shared.
+enum Way {
+    Http(Connection),
+    UmaDb(Arc<AsyncUmaDbClient>),
+}
+
+async fn ways(kind: Kind, addr: SocketAddr, count: usize) -> Result<Vec<Way>, Failure> {
+    let mut ways = Vec::with_capacity(count);
+    let mut shared = Vec::new();
+    for number in 0..count {
+        if kind != Kind::UmaDb {
+            ways.push(Way::Http(Connection::open(addr).await?));
+            continue;
+        }
+        if number < CHANNELS {
+            let client = UmaDbClient::new(format!("http://{addr}")).connect_async().await;
+            shared.push(Arc::new(client.map_err(|error| format!("no connection to UmaDB: {error}"))?));
+        }
+        ways.push(Way::UmaDb(Arc::clone(&shared[number % CHANNELS])));
+    }
+    Ok(ways)
+}
+
+impl Way {
+    async fn send(&mut self, parcel: Parcel, answers: &mut Answers) -> Result<(), Failure> {
+        match (self, parcel) {
+            (Self::Http(connection), Parcel::Http(request, events)) => loop {
+                match connection.ask(&request).await? {
+                    200 if events > 1 => count_lines(connection.body(), events, answers),
+                    200 | 202 => answers.accepted += events,
+                    503 => {
+                        answers.put_off += 1;
+                        sleep(PAUSE).await;
+                        continue;
+                    }
+                    status => {
+                        let said = String::from_utf8_lossy(connection.body()).into_owned();
+                        answers.refuse(events, || format!("{status} {said}"));
+                    }
+                }
+                return Ok(());
+            },
+            (Self::UmaDb(client), Parcel::UmaDb(events, condition)) => {
+                let count = events.len() as u64;
+                match client.append(events, condition, None).await {
+                    Ok(_) => answers.accepted += count,
+                    Err(error) => answers.refuse(count, || error.to_string()),
+                }
+                Ok(())
+            }
+            _ => Err("a parcel for another kind of server".into()),
+        }
+    }
+}
+
+/// A batch is answered with a line for each event.
+fn count_lines(body: &[u8], events: u64, answers: &mut Answers) {
+    let text = String::from_utf8_lossy(body);
+    let accepted = text.matches(r#""accepted""#).count() as u64;
+    answers.accepted += accepted.min(events);
+    if accepted < events {
+        let line = text.lines().find(|line| !line.contains(r#""accepted""#)).unwrap_or("an answer without lines");
+        answers.refuse(events - accepted, || line.to_owned());
+    }
+}
+
+/// Sends each connection's parcels one after another, until all are sent, or the time is over, or
+/// one connection has none left: what comes after that would no longer be the same load.
+pub async fn closed_loop(
+    server: &Server,
+    lanes: Vec<Vec<Parcel>>,
+    limit: Option<Duration>,
+) -> Result<Answers, Failure> {
+    let ways = ways(server.kind, server.addr, lanes.len()).await?;
+    let start = Arc::new(Barrier::new(lanes.len() + 1));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut tasks = JoinSet::new();
+    for (mut way, lane) in ways.into_iter().zip(lanes) {
+        let (start, over) = (Arc::clone(&start), Arc::clone(&over));
+        tasks.spawn(async move {
+            let mut answers = Answers::default();
+            start.wait().await;
+            let begin = Instant::now();
+            let mut lane = lane.into_iter();
+            while limit.is_none_or(|limit| !over.load(Ordering::Relaxed) && begin.elapsed() < limit) {
+                let Some(parcel) = lane.next() else {
+                    over.store(true, Ordering::Relaxed);
+                    break;
+                };
+                way.send(parcel, &mut answers).await?;
+            }
+            // What was not sent goes after the clock has stopped.
+            Ok::<_, Failure>((answers, Instant::now(), lane))
+        });
+    }
+    start.wait().await;
+    let begin = Instant::now();
+    let (mut all, mut end, mut unsent) = (Answers::default(), begin, Vec::new());
+    let joined = async {
+        while let Some(done) = tasks.join_next().await {
+            let (answers, ended, lane) = done??;
+            all.add(answers);
+            end = end.max(ended);
+            unsent.push(lane);
+        }
+        Ok::<_, Failure>(())
+    };
+    let patience = limit.unwrap_or(Duration::from_secs(600)) + GRACE;
+    timeout(patience, joined).await.map_err(|_| format!("{} did not answer in time", server.kind.name()))??;
+    all.took = end - begin;
+    Ok(all)
+}
+
+/// Sends at a rate, spread evenly over the connections, and gives the latency of each answer.
+pub async fn open_loop(
+    server: &Server,
+    lanes: Vec<Vec<Parcel>>,
+    rate: f64,
+) -> Result<(Answers, Vec<Duration>), Failure> {
+    let ways = ways(server.kind, server.addr, lanes.len()).await?;
+    let total: usize = lanes.iter().map(Vec::len).sum();
+    let mut tasks = JoinSet::new();
+    let mut queues = Vec::new();
+    for (mut way, lane) in ways.into_iter().zip(lanes) {
+        let (queue, mut due) = mpsc::unbounded_channel::<Instant>();
+        queues.push(queue);
+        tasks.spawn(async move {
+            let (mut answers, mut latencies) = (Answers::default(), Vec::with_capacity(lane.len()));
+            for parcel in lane {
+                let Some(due) = due.recv().await else { break };
+                way.send(parcel, &mut answers).await?;
+                latencies.push(due.elapsed());
+            }
+            Ok::<_, Failure>((answers, latencies))
+        });
+    }
+    let begin = Instant::now();
+    // The timers of an async runtime are too coarse for this.
+    let pacer = thread::spawn(move || pace(&queues, total, rate));
+    let (mut all, mut latencies) = (Answers::default(), Vec::with_capacity(total));
+    let joined = async {
+        while let Some(done) = tasks.join_next().await {
+            let (answers, mut some) = done??;
+            all.add(answers);
+            latencies.append(&mut some);
+        }
+        Ok::<_, Failure>(())
+    };
+    let patience = Duration::from_secs_f64(total as f64 / rate) + GRACE;
+    timeout(patience, joined).await.map_err(|_| format!("{} did not answer in time", server.kind.name()))??;
+    all.took = begin.elapsed();
+    pacer.join().map_err(|_| "the pacer ended early")?;
+    Ok((all, latencies))
+}
+
+/// Tells one connection after the other that its next event is due.
+fn pace(queues: &[mpsc::UnboundedSender<Instant>], total: usize, rate: f64) {
+    let begin = Instant::now();
+    let mut told = 0;
+    while told < total {
+        let due = ((begin.elapsed().as_secs_f64() * rate) as usize).min(total);
+        while told < due {
+            // A connection that failed takes no more; its task says why.
+            let _ = queues[told % queues.len()].send(begin + Duration::from_secs_f64(told as f64 / rate));
+            told += 1;
+        }
+        thread::sleep(PACE);
+    }
+}
+
+/// Waits until all that the service accepted can be seen in its answers.
+pub async fn caught_up(server: &Server) -> Result<(), Failure> {
+    let mut connection = Connection::open(server.addr).await?;
+    let readyz = request("GET", "/readyz", "", "");
+    let begin = Instant::now();
+    loop {
+        let status = connection.ask(&readyz).await?;
+        let body: serde_json::Value = serde_json::from_slice(connection.body())?;
+        if status == 200 && body["lag_events"] == 0 {
+            return Ok(());
+        }
+        if begin.elapsed() > GRACE {
+            return Err(format!("the projection does not catch up: {body}").into());
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+}
