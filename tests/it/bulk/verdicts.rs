@@ -1,6 +1,6 @@
 //! Each line gets the verdict that its event would have got alone, in order.
 
-use lockstream::torture::random::Random;
+use lockstream::random::Random;
 use serde_json::{Value, json};
 
 use crate::bulk::{NDJSON, accept, ids, ndjson, send, story};
