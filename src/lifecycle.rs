@@ -82,7 +82,7 @@ pub async fn run(
         }
         started => started?,
     };
-    let Service { router, writer, projector, rebuilder, progress, folder, locks, start } = service;
+    let Service { router, writer, archiver, projector, rebuilder, progress, folder, locks, start } = service;
     let stop_serving = CancellationToken::new();
     let orders =
         take_orders(&folder, limits, Admin { rebuilder, progress: Arc::clone(&progress), stop: stop_serving.clone() });
@@ -119,6 +119,10 @@ pub async fn run(
     stop_serving.cancel();
     if !serving.await.expect("the server task does not panic") {
         warn!(limit_ms = limits.stop_timeout_ms, "some requests did not finish in time and were cut off");
+    }
+    // Before the writer, which it talks to.
+    if timeout(limits.stop_timeout(), archiver.stop()).await.is_err() {
+        warn!("the archiver did not end in time; the next start does what it left");
     }
     let end_of_writer = async {
         queue.stop().await;

@@ -109,6 +109,7 @@ impl From<Unavailable> for Problem {
             Unavailable::ProjectionBehind => Code::ProjectionBehind,
             Unavailable::LogFull => Code::InsufficientStorage,
             Unavailable::LogUnwritable => Code::LogUnwritable,
+            Unavailable::PastUnreadable => Code::PastUnreadable,
             Unavailable::LogFailed => Code::LogFailed,
             Unavailable::Stopping => Code::Stopping,
             Unavailable::NoAnswerInTime => Code::OutcomeUnknown,
