@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> io::Result<(Vec<u8>, ContentHash)> {
 /// The same for a file whose hash is known.
 pub fn read_known(path: &Path, known: ContentHash) -> io::Result<Vec<u8>> {
     let (content, hash) = read(path)?;
-    if hash != known { Err(damaged(path, "it is another file than the manifest names")) } else { Ok(content) }
+    if hash == known { Ok(content) } else { Err(damaged(path, "it is another file than the manifest names")) }
 }
 
 pub fn sync_names(folder: &Path) -> io::Result<()> {

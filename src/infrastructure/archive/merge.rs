@@ -82,7 +82,7 @@ mod tests {
                 let stamp = Stamp { from: part * 500, to: part * 500 + 499, seed: part };
                 let path = folder.path().join(format!("{part}.run"));
                 let mut writer = RunWriter::create(&path, stamp, 500).unwrap();
-                entries.into_iter().for_each(|entry| writer.push(entry).unwrap());
+                entries.into_iter().try_for_each(|entry| writer.push(entry)).unwrap();
                 writer.finish().unwrap().0
             })
             .collect();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lockstream::application::ports::Archive;
+use lockstream::domain::hash::hex;
 use lockstream::domain::ids::{EventId, ReservationId};
 use lockstream::domain::reservation::ReservationState;
 use lockstream::infrastructure::archive::FileArchive;
@@ -173,7 +174,8 @@ async fn a_later_version_of_the_archive_is_thrown_away_and_strange_files_are_lef
 
 fn sha256(text: &str) -> String {
     use sha2::Digest as _;
-    sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest: [u8; 32] = sha2::Sha256::digest(text.as_bytes()).into();
+    String::from_utf8(hex(&digest).to_vec()).unwrap()
 }
 
 /// Replaces a folder by a copy of another.

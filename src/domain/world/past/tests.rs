@@ -72,7 +72,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn event(id: u128, locker: usize, door: usize, kind: usize, reservation: usize) -> Event {
     let compartment_id = CompartmentId::parse(["A", "B", "C"][door]).unwrap();
     let reservation_id = ReservationId::parse(&format!("r{reservation}")).unwrap();
-    let named = (kind % 2 == 0).then(|| compartment_id.clone());
+    let named = kind.is_multiple_of(2).then(|| compartment_id.clone());
     let fault = EventId::from(uuid::Uuid::from_u128(id.wrapping_mul(7) % 60));
     let fact = match kind {
         0 => Fact::CompartmentRegistered(CompartmentRegistered { compartment_id }),
@@ -156,7 +156,7 @@ fn play(steps: Vec<Step>) -> Twins {
     for step in steps {
         match step {
             Step::Event { id, locker, door, kind, reservation } => {
-                twins.take(event(id, locker, door, kind, reservation))
+                twins.take(event(id, locker, door, kind, reservation));
             }
             Step::Forget(before_the_end) => twins.forget(twins.records.saturating_sub(before_the_end)),
             Step::GoOn => {

@@ -22,7 +22,7 @@ fn entries(count: u64) -> Vec<Entry> {
 
 fn write(path: &Path, entries: &[Entry]) -> (Run, ContentHash) {
     let mut writer = RunWriter::create(path, STAMP, entries.len()).unwrap();
-    entries.iter().for_each(|entry| writer.push(*entry).unwrap());
+    entries.iter().try_for_each(|entry| writer.push(*entry)).unwrap();
     writer.finish().unwrap()
 }
 
@@ -48,7 +48,7 @@ fn every_entry_of_a_key_is_found_and_of_no_other() {
         for stranger in 0..=255 {
             assert_eq!(
                 find(&run, &[stranger; KEY_BYTES]).len(),
-                if stranger == 200 { count.div_ceil(3) as usize } else { 0 }
+                if stranger == 200 { usize::try_from(count.div_ceil(3)).unwrap() } else { 0 }
             );
         }
     }
