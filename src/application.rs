@@ -3,6 +3,7 @@
 //! Knows no SQL, no HTTP and no file: adapters implement [`ports`], and the composition root
 //! brings both together.
 
+pub mod archive;
 pub mod inflight;
 pub mod ingest;
 pub mod ports;

@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod maintenance;
+mod past;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -15,19 +16,23 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::application::archive::{self, ArchiverThread, Bell};
 use crate::application::ports::{
-    Clock, Durable, EventLog, HistoryFailure, LogFailure, Projection, Records, StoreError,
+    Archive, Clock, Durable, EventLog, HistoryFailure, LogFailure, Projection, Records, StoreError,
 };
 use crate::application::progress::Progress;
 use crate::application::project::{Position, Projector};
 use crate::application::queries::Queries;
-use crate::application::rebuild::{RebuildError, Rebuilder};
+use crate::application::rebuild::{OpenHistory, RebuildError, Rebuilder};
 use crate::application::writer::{self, Past, WriterThread};
+use crate::composition::past::{KnownPast, known_past};
 use crate::config::{Limits, StorageSettings, millis};
 use crate::domain::hash::StateHash;
 use crate::domain::ids::{LockerId, Sequence};
 use crate::domain::record::{Head, RecordedAt};
 use crate::domain::world::{ReplayError, Touched, World};
+use crate::infrastructure::archive::FileArchive;
+use crate::infrastructure::archive::archivist::FileArchivist;
 use crate::infrastructure::clock::SystemClock;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError, FolderLock};
 use crate::infrastructure::event_log::FileEventLog;
@@ -92,6 +97,7 @@ impl Default for Adapters {
 pub struct Service {
     pub app: Arc<App>,
     pub writer: WriterThread,
+    pub archiver: ArchiverThread,
     pub projector: Projector,
     pub rebuilder: Arc<Rebuilder>,
     pub progress: Arc<Progress>,
@@ -134,27 +140,35 @@ pub async fn start(
     let checkpoint = open_database(database.projection.as_ref(), storage, limits, stop).await?;
 
     let seen = DurabilityProof { source: ProofSource::Checkpoint, head: checkpoint };
-    let (opened, position) =
-        match open_log(&folder, &[seen], limits, AtCheckpoint::Forget(checkpoint), log_progress(stop)) {
+    let known = known_past(&folder, checkpoint, log_progress(stop))?;
+    let (mut opened, position) =
+        match open_log(&folder, &[seen], limits, AtCheckpoint::Forget(checkpoint), known, log_progress(stop)) {
             Err(StartError::Recovery(RecoveryError::OtherHistory { source_: ProofSource::Checkpoint, sequence })) => {
                 warn!(
                     %sequence, checkpoint_hash = %checkpoint.chain_hash,
                     "the projection belongs to another log and is made anew"
                 );
-                (open_log(&folder, &[], limits, AtCheckpoint::Nothing, log_progress(stop))?, None)
+                (open_log(&folder, &[], limits, AtCheckpoint::Nothing, None, log_progress(stop))?, None)
             }
             opened => (opened?, Some(checkpoint)),
         };
+    let (bell, hearing) = Bell::new();
+    opened.log.ring_when_sealed(bell.clone());
     let mut log = (adapters.log)(Box::new(opened.log));
     let durable = Durable::recovered(log.as_mut(), opened.head)?;
 
     let head_sequence = opened.head.sequence;
     let projected_sequence = position.unwrap_or_default().sequence;
     let progress = Arc::new(Progress::new(opened.head, position.unwrap_or_default()));
-    let Opened { world, touched, last_recorded_at, .. } = opened;
-    let past = Past { world, durable, touched, last_recorded_at };
-    let writer =
-        writer::start(past, log, adapters.clock, Arc::clone(&progress), limits.writer()).map_err(StartError::Thread)?;
+    let Opened { world, touched, last_recorded_at, archive, .. } = opened;
+    let known: Option<Arc<dyn Archive>> = archive.clone().map(|archive| archive as _);
+    let past = Past { world, durable, touched, last_recorded_at, archive: known };
+    let writer = writer::start(past, log, adapters.clock, Arc::clone(&progress), bell.clone(), limits.writer())
+        .map_err(StartError::Thread)?;
+    let forgotten = archive.as_ref().map_or(Sequence::ZERO, |archive| archive.head().sequence);
+    let archivist = FileArchivist::new(folder.archive(), folder.log(), limits.log().min_free_bytes, archive);
+    let archiver = archive::start(Box::new(archivist), (bell, hearing), forgotten, writer.queue.clone());
+    let archiver = archiver.map_err(StartError::Thread)?;
     let Database { projection, lockers, reservations } = database;
     let app = App {
         writer: writer.queue.clone(),
@@ -171,16 +185,17 @@ pub async fn start(
     };
     let app = Arc::new(app);
     let position: Position = Arc::new(Mutex::new(position));
+    let open_history: OpenHistory = Arc::new(records_of(&folder));
     let rebuilder = Arc::new(Rebuilder::new(
         Arc::clone(&projection),
         Arc::clone(&position),
         Arc::clone(&progress),
-        Box::new(records_of(&folder)),
+        Arc::clone(&open_history),
     ));
-    let projector = Projector { projection, progress: Arc::clone(&progress), position };
+    let projector = Projector { projection, progress: Arc::clone(&progress), position, open_history };
     let recovery_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let start = StartReport { head_sequence, projected_sequence, recovery_ms };
-    Ok(Service { app, writer, projector, rebuilder, progress, folder, locks, start })
+    Ok(Service { app, writer, archiver, projector, rebuilder, progress, folder, locks, start })
 }
 
 /// Takes the folder, and the SQLite file wherever it lies, for this process. A PostgreSQL database is
@@ -267,6 +282,8 @@ struct Opened {
     /// What came after the checkpoint.
     touched: Touched,
     last_recorded_at: Option<RecordedAt>,
+    /// What the world need not hold.
+    archive: Option<Arc<FileArchive>>,
     /// The state hashes at the checkpoint, where they are wanted and it was passed.
     at_checkpoint: Option<BTreeMap<LockerId, StateHash>>,
 }
@@ -281,34 +298,41 @@ enum AtCheckpoint {
     Nothing,
 }
 
-/// Recovers and folds the log of a locked folder.
+/// Recovers and folds the log of a locked folder, after the past that is known already.
 fn open_log(
     folder: &DataFolder,
     proofs: &[DurabilityProof],
     limits: &Limits,
     at_checkpoint: AtCheckpoint,
+    known: Option<KnownPast>,
     on_read: impl Fn(ReadBytes) -> Result<(), StoppedEarly>,
 ) -> Result<Opened, StartError> {
     let mut proofs = proofs.to_vec();
     if let Some(head) = folder.clean_stop()? {
         proofs.push(DurabilityProof { source: ProofSource::CleanStop, head });
     }
-    let (mut world, mut touched) = (World::default(), Touched::default());
-    let mut last_recorded_at = None;
+    let (archive, mut world, mut last_recorded_at, mut touched) = match known {
+        None => (None, World::default(), None, Touched::default()),
+        Some(KnownPast { archive, world, last_recorded_at, touched }) => {
+            (Some(archive), world, last_recorded_at, touched)
+        }
+    };
+    let begin = archive.as_ref().map_or_else(Head::default, |archive| archive.head());
     let mut noted =
         matches!(at_checkpoint, AtCheckpoint::NoteHashes(head) if head == Head::default()).then(BTreeMap::new);
     let disk: Arc<dyn Storage> = Arc::new(Disk);
-    let recovered = recovery::recover(&disk, &folder.log(), &proofs, limits.log(), |record, head, read| {
-        on_read(read)?;
-        world.replay(record, &mut touched)?;
-        match at_checkpoint {
-            AtCheckpoint::Forget(checkpoint) if checkpoint == head => touched = Touched::default(),
-            AtCheckpoint::NoteHashes(checkpoint) if checkpoint == head => noted = Some(world.state_hashes()),
-            _ => {}
-        }
-        last_recorded_at = Some(record.recorded_at);
-        Ok::<(), FoldError>(())
-    });
+    let recovered =
+        recovery::recover_after(begin, &disk, &folder.log(), &proofs, limits.log(), |record, head, read| {
+            on_read(read)?;
+            world.replay(record, &mut touched)?;
+            match at_checkpoint {
+                AtCheckpoint::Forget(checkpoint) if checkpoint == head => touched = Touched::default(),
+                AtCheckpoint::NoteHashes(checkpoint) if checkpoint == head => noted = Some(world.state_hashes()),
+                _ => {}
+            }
+            last_recorded_at = Some(record.recorded_at);
+            Ok::<(), FoldError>(())
+        });
     let recovered = recovered.map_err(|error| match error {
         RecoveryError::Visitor { error: FoldError::Stopped(_), .. } => StartError::Stopped,
         error => StartError::Recovery(error),
@@ -320,7 +344,7 @@ fn open_log(
         );
     }
     let Recovered { log, head, .. } = recovered;
-    Ok(Opened { log, head, world, touched, last_recorded_at, at_checkpoint: noted })
+    Ok(Opened { log, head, world, touched, last_recorded_at, archive, at_checkpoint: noted })
 }
 
 /// What to do about a database that cannot be used, unless the error says so itself.

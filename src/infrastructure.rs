@@ -1,6 +1,7 @@
 //! The adapters: files, databases, the clock, the log output of the process.
 
 pub mod admin_socket;
+pub mod archive;
 pub mod backup;
 pub mod clock;
 pub mod data_folder;

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::application::archive::ArchiverThread;
 use crate::application::ports::{LogFailure, Standing};
 use crate::application::progress::Progress;
 use crate::application::project::Projector;
@@ -92,7 +93,7 @@ pub async fn run(
         }
         started => started?,
     };
-    let Service { app, writer, projector, rebuilder, progress, folder, locks, start } = service;
+    let Service { app, writer, archiver, projector, rebuilder, progress, folder, locks, start } = service;
     let stop_serving = CancellationToken::new();
     let orders = take_orders(
         &folder,
@@ -108,7 +109,7 @@ pub async fn run(
         recovery_ms = start.recovery_ms,
         "serving",
     );
-    let at_work = AtWork::begin(writer, projector, Arc::clone(&progress));
+    let at_work = AtWork::begin(writer, archiver, projector, Arc::clone(&progress));
     let connections = ConnectionLimits {
         max_connections,
         head_timeout: millis(limits.head_timeout_ms),
@@ -137,26 +138,31 @@ pub async fn run(
     Ok(())
 }
 
-/// The writer, and the projection that follows it.
+/// The writer, and the archive and the projection that follow it.
 struct AtWork {
     writer: WriterThread,
+    archiver: ArchiverThread,
     following: JoinHandle<Projector>,
     progress: Arc<Progress>,
 }
 
 impl AtWork {
-    fn begin(writer: WriterThread, projector: Projector, progress: Arc<Progress>) -> Self {
+    fn begin(writer: WriterThread, archiver: ArchiverThread, projector: Projector, progress: Arc<Progress>) -> Self {
         let queue = writer.queue.clone();
         let following = tokio::spawn(async move {
             projector.follow(&queue).await;
             projector
         });
-        Self { writer, following, progress }
+        Self { writer, archiver, following, progress }
     }
 
     /// Has the writer commit what is queued and the projection take it in.
     async fn end(self, limits: &Limits) -> Result<Head, ServeError> {
-        let Self { writer, following, progress } = self;
+        let Self { writer, archiver, following, progress } = self;
+        // Before the writer, which it talks to.
+        if timeout(limits.stop_timeout(), archiver.stop()).await.is_err() {
+            warn!("the archiver did not end in time; the next start does what it left");
+        }
         let end_of_writer = async {
             writer.queue.clone().stop().await;
             writer.ended().await

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::application::inflight::{Budget, Room};
 use crate::application::ingest::bulk::{BulkLimits, BulkSubmission};
-use crate::application::ports::{Durable, NoRoom};
+use crate::application::ports::{Archived, Durable, NoRoom};
 use crate::application::progress::Progress;
 use crate::domain::event::json::Problem;
 use crate::domain::event::parse::ReceivedEvent;
@@ -58,6 +58,8 @@ pub enum Unavailable {
     LogFull,
     #[error("the log cannot be written for now; nothing was recorded")]
     LogUnwritable,
+    #[error("whether this was recorded before cannot be read for now; nothing was recorded")]
+    PastUnreadable,
     #[error("the log cannot be written; the service is about to end")]
     LogFailed,
     #[error("the service is stopping")]
@@ -81,8 +83,8 @@ pub(crate) enum Aside {
     /// Hand out the rows of everything touched since the last time, as they are at the durable
     /// head.
     TakeRows(oneshot::Sender<(Rows, Head)>),
-    /// Hand out the rows of everything there is.
-    TakeAllRows(oneshot::Sender<(Rows, Head)>),
+    /// Forget what this archive knows, and ask it.
+    Forget(Archived),
     /// Say whether the log could take records now.
     CheckLog(oneshot::Sender<Result<(), NoRoom>>),
 }
@@ -185,9 +187,10 @@ impl WriterQueue {
         self.take(Aside::TakeRows).await
     }
 
-    /// The rows of everything there is. Costs the writer a moment in proportion to that.
-    pub async fn take_all_rows(&self) -> Option<(Rows, Head)> {
-        self.take(Aside::TakeAllRows).await
+    /// Tells the writer what it need not hold any more; false when that has ended. For a thread of
+    /// its own: waits for a place in the queue.
+    pub(crate) fn forget(&self, archived: Archived) -> bool {
+        self.commands.blocking_send(Command::Aside(Aside::Forget(archived))).is_ok()
     }
 
     async fn take(&self, aside: impl FnOnce(oneshot::Sender<(Rows, Head)>) -> Aside) -> Option<(Rows, Head)> {

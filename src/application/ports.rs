@@ -3,16 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::domain::fault::Fault;
 use crate::domain::hash::StateHash;
-use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
+use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
 use crate::domain::record::{Head, Record};
+use crate::domain::reservation::Reservation;
 use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus, Rows};
+use crate::domain::world::Original;
 
 /// The time of day. Used for `recorded_at` and for nothing that decides.
 pub trait Clock: Send {
@@ -85,6 +89,40 @@ pub type Records = Box<dyn Iterator<Item = Result<(Record, Head), HistoryFailure
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct HistoryFailure(pub String);
+
+/// What the writer's world has forgotten. Never says of anything that it was not there when it was:
+/// what cannot be read is an error.
+pub trait Archive: Debug + Send + Sync {
+    /// The record of an event that was accepted before.
+    fn original(&self, id: EventId) -> Result<Option<Original>, ArchiveFailure>;
+
+    /// A reservation that is closed.
+    fn reservation(&self, id: &ReservationId) -> Result<Option<Reservation>, ArchiveFailure>;
+
+    /// A fault that is cleared.
+    fn fault(&self, id: EventId) -> Result<Option<Fault>, ArchiveFailure>;
+}
+
+/// Makes the archive from the log.
+pub trait Archivist: Send {
+    /// Takes in some more of what is sealed; `None` when there is nothing, or `stop` says so.
+    fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure>;
+
+    /// Throws the archive away and begins a new one.
+    fn begin_anew(&mut self) -> Result<(), ArchiveFailure>;
+}
+
+/// Everything up to here can be asked of this archive.
+#[derive(Debug, Clone)]
+pub struct Archived {
+    pub up_to: Sequence,
+    pub archive: Arc<dyn Archive>,
+}
+
+/// The archive could not be read or written. The log is not harmed by that.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct ArchiveFailure(pub String);
 
 /// The projection as its writers see it: rows in, one transaction at a time.
 #[async_trait]

@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use crate::application::ingest::WriterQueue;
-use crate::application::ports::{Projection, Standing, StoreError};
+use crate::application::ports::{HistoryFailure, Projection, Standing, StoreError};
 use crate::application::progress::Progress;
+use crate::application::rebuild::{OpenHistory, RebuildError, all_rows_at};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 
@@ -39,6 +40,8 @@ pub struct Projector {
     pub projection: Arc<dyn Projection>,
     pub progress: Arc<Progress>,
     pub position: Position,
+    /// For what the writer has forgotten.
+    pub open_history: OpenHistory,
 }
 
 impl Projector {
@@ -105,10 +108,21 @@ impl Projector {
         Ok(standing)
     }
 
-    /// Writes everything there is; false when the writer has ended.
+    /// Writes everything there is; false when the writer has ended. What the writer counts as touched
+    /// by then comes once more afterwards, as it is by then.
     async fn write_anew(&self, writer: &WriterQueue) -> bool {
-        let Some((rows, head)) = writer.take_all_rows().await else { return false };
         let mut retry = Retry::new(&self.progress);
+        let (rows, head) = loop {
+            let folded = tokio::select! {
+                biased;
+                () = writer.closed() => return false,
+                folded = self.fold_all() => folded,
+            };
+            match folded {
+                Ok(folded) => break folded,
+                Err(error) => retry.failed(&StoreError::passing("cannot be written anew", error.to_string())).await,
+            }
+        };
         self.progress.publish_attempt(head);
         // No position until then: a rebuild that is under way gives up, and makes room for this.
         while let Err(error) = Arc::clone(&self.projection).reset(&rows, head).await {
@@ -119,6 +133,15 @@ impl Projector {
         self.progress.publish_projected(head);
         info!(sequence = %head.sequence, "the projection is written anew");
         true
+    }
+}
+
+impl Projector {
+    async fn fold_all(&self) -> Result<(Rows, Head), RebuildError> {
+        let durable = self.progress.durable_head();
+        let (rows, head) = all_rows_at(&self.open_history, durable.sequence).await?;
+        let other = || HistoryFailure("the log is not the one that is being written".into());
+        if head == durable { Ok((rows, head)) } else { Err(other().into()) }
     }
 }
 

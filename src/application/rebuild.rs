@@ -135,7 +135,8 @@ pub struct RebuildProgress {
 }
 
 type OnProgress = Arc<dyn Fn(RebuildProgress) + Send + Sync>;
-type OpenHistory = Box<dyn Fn() -> Result<Records, HistoryFailure> + Send + Sync>;
+/// Begins to read the log.
+pub type OpenHistory = Arc<dyn Fn() -> Result<Records, HistoryFailure> + Send + Sync>;
 
 /// Rebuilds the projection of a running service.
 pub struct Rebuilder {
@@ -233,6 +234,24 @@ impl Rebuilder {
         };
         Ok((position, report))
     }
+}
+
+/// The rows of everything up to a record that is known to be durable, and the head that it made.
+/// Reads the whole log: the writer has forgotten what is past. The reading ends soon after this is
+/// dropped.
+pub(crate) async fn all_rows_at(open: &OpenHistory, until: Sequence) -> Result<(Rows, Head), RebuildError> {
+    let open = Arc::clone(open);
+    let waiting = Arc::new(());
+    let awaited = Arc::downgrade(&waiting);
+    let folding = spawn_blocking(move || {
+        let mut fold = Fold::new(open()?);
+        let nobody_looks: OnProgress = Arc::new(|_| {});
+        fold.follow(until, &nobody_looks, &awaited)?;
+        Ok((fold.world.all_rows(), fold.head))
+    });
+    let folded = folding.await.expect("folding does not panic");
+    drop(waiting);
+    folded
 }
 
 /// The second projection under construction.

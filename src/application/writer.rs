@@ -16,15 +16,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::application::archive::Bell;
 use crate::application::ingest::bulk::{BulkLimits, BulkReply, BulkSubmission, Judged, MAX_CHUNK_EVENTS};
 use crate::application::ingest::{Answer, Aside, Command, Reply, Submission, Unavailable, Verdict, WriterQueue};
-use crate::application::ports::{Clock, Durable, EventLog, LogFailure, NoRoom};
+use crate::application::ports::{Archive, ArchiveFailure, Archived, Clock, Durable, EventLog, LogFailure, NoRoom};
 use crate::application::progress::Progress;
+use crate::domain::event::Event;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::ids::{EventId, Sequence};
 use crate::domain::record::{Head, Record, RecordedAt};
 use crate::domain::rows::Rows;
-use crate::domain::world::{Touched, World};
+use crate::domain::world::past::{Recalled, Unknown};
+use crate::domain::world::{Original, Touched, World};
 
 /// A disk on which small batches have room and large ones have none changes its mind all the time; it
 /// is told once in so long.
@@ -71,6 +74,8 @@ pub struct Past {
     pub touched: Touched,
     /// The `recorded_at` of the last record.
     pub last_recorded_at: Option<RecordedAt>,
+    /// What the world has forgotten; `None` when that is nothing.
+    pub archive: Option<Arc<dyn Archive>>,
 }
 
 /// What an orderly end leaves: the durable head, and the rows that the projection still misses.
@@ -98,6 +103,7 @@ pub fn start(
     log: Box<dyn EventLog>,
     clock: Box<dyn Clock>,
     progress: Arc<Progress>,
+    archiver: Bell,
     limits: WriterLimits,
 ) -> std::io::Result<WriterThread> {
     let (commands, queue) = mpsc::channel(limits.queue_events);
@@ -107,6 +113,8 @@ pub fn start(
         durable: past.durable,
         touched: past.touched,
         last_recorded_at: past.last_recorded_at,
+        archive: past.archive,
+        archiver,
         log,
         clock,
         progress: Arc::clone(&progress),
@@ -141,6 +149,8 @@ struct Writer {
     durable: Durable,
     touched: Touched,
     last_recorded_at: Option<RecordedAt>,
+    archive: Option<Arc<dyn Archive>>,
+    archiver: Bell,
     log: Box<dyn EventLog>,
     clock: Box<dyn Clock>,
     progress: Arc<Progress>,
@@ -242,9 +252,9 @@ impl Writer {
             Aside::TakeRows(reply) => {
                 let _ = reply.send((self.take_rows(), self.durable.head()));
             }
-            Aside::TakeAllRows(reply) => {
-                self.touched = Touched::default();
-                let _ = reply.send((self.world.all_rows(), self.durable.head()));
+            Aside::Forget(Archived { up_to, archive }) => {
+                self.archive = Some(archive);
+                self.world.forget(up_to, |_| {});
             }
             Aside::CheckLog(reply) => {
                 let _ = reply.send(self.log.check());
@@ -357,7 +367,7 @@ impl Writer {
         records: &mut Vec<Record>,
     ) -> Result<Verdict, Unavailable> {
         let ReceivedEvent { event_id, json, digest, content } = received;
-        if let Some(original) = self.world.original(event_id) {
+        if let Some(original) = self.original(event_id)? {
             let content_matches = original.digest == digest;
             if !content_matches {
                 self.progress.count_conflicting_duplicate();
@@ -369,7 +379,8 @@ impl Writer {
             Ok(event) => event,
             Err(problems) => return Ok(Verdict::Invalid(problems)),
         };
-        let change = match self.world.decide(&event) {
+        let recalled = self.recall(&event)?;
+        let change = match self.world.decide_with(&event, recalled.as_ref()) {
             Ok(change) => change,
             Err(violation) => return Ok(Verdict::Refused(violation)),
         };
@@ -387,6 +398,32 @@ impl Writer {
         self.world.apply(change, &record, &mut self.touched);
         records.push(record);
         Ok(Verdict::Accepted { sequence, recorded_at })
+    }
+
+    fn original(&self, event_id: EventId) -> Result<Option<Original>, Unavailable> {
+        match (self.world.original(event_id), &self.archive) {
+            (None, Some(archive)) => archive.original(event_id).map_err(|error| self.past_unreadable(&error)),
+            (original, _) => Ok(original),
+        }
+    }
+
+    /// What the rules have to know of the past to judge this event.
+    fn recall(&self, event: &Event) -> Result<Option<Recalled>, Unavailable> {
+        let Some((archive, unknown)) = self.archive.as_ref().zip(self.world.unknown(event)) else { return Ok(None) };
+        let recalled = match unknown {
+            Unknown::Reservation(id) => {
+                archive.reservation(id).map(|found| found.map(|found| Recalled::Reservation(id.clone(), found)))
+            }
+            Unknown::Fault(id) => archive.fault(id).map(|found| found.map(|found| Recalled::Fault(id, found))),
+        };
+        recalled.map_err(|error| self.past_unreadable(&error))
+    }
+
+    /// Nothing is decided in ignorance: the event can be sent again when the archive is made anew.
+    fn past_unreadable(&self, error: &ArchiveFailure) -> Unavailable {
+        warn!(%error, "something of the past cannot be read; an event that needs it is turned away");
+        self.archiver.doubt();
+        Unavailable::PastUnreadable
     }
 
     /// Never earlier than the last one, whatever the machine's clock does.

@@ -80,11 +80,11 @@ async fn make(
     let folder = storage.folder();
     let at_checkpoint = checkpoint.map_or(AtCheckpoint::Nothing, AtCheckpoint::NoteHashes);
     let seen = checkpoint.map(|head| DurabilityProof { source: ProofSource::Checkpoint, head });
-    let opened = match open_log(&folder, seen.as_slice(), limits, at_checkpoint, on_read) {
+    let opened = match open_log(&folder, seen.as_slice(), limits, at_checkpoint, None, on_read) {
         // A projection of another history says nothing about this log; it is what gets replaced.
         Err(StartError::Recovery(RecoveryError::OtherHistory { source_: ProofSource::Checkpoint, .. })) => {
             warn!("the old projection belongs to another log and is not compared");
-            open_log(&folder, &[], limits, AtCheckpoint::Nothing, on_read)
+            open_log(&folder, &[], limits, AtCheckpoint::Nothing, None, on_read)
         }
         opened => opened,
     };

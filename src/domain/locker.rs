@@ -48,8 +48,23 @@ impl Locker {
         self.compartments.get(id)
     }
 
+    pub fn compartments(&self) -> impl ExactSizeIterator<Item = (&CompartmentId, &Compartment)> {
+        self.compartments.iter()
+    }
+
     pub fn compartment_ids(&self) -> impl Iterator<Item = &CompartmentId> {
         self.compartments.keys()
+    }
+
+    /// The running digest of what closed.
+    #[must_use]
+    pub const fn closed(&self) -> ClosedDigest {
+        self.closed
+    }
+
+    /// Goes on from a digest of what closed before.
+    pub fn continue_from(&mut self, closed: ClosedDigest) {
+        self.closed = closed;
     }
 
     /// Builds in a door.
@@ -122,6 +137,11 @@ impl Compartment {
     #[must_use]
     pub fn active_reservation(&self) -> Option<&ReservationId> {
         self.active.as_ref().map(|active| &active.id)
+    }
+
+    /// The faults that are open, in the order of their ids: severity and the record that reported it.
+    pub fn open_faults(&self) -> impl Iterator<Item = (EventId, Severity, Sequence)> {
+        self.open_faults.iter().map(|(id, fault)| (*id, fault.severity, fault.reported))
     }
 
     #[must_use]

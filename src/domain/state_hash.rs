@@ -65,6 +65,17 @@ pub fn leaf<'f>(
 pub struct ClosedDigest(Digest);
 
 impl ClosedDigest {
+    /// A digest that was kept.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The entry is `0x01, text(compartment_id), text(reservation_id), code of the final state`.
     pub fn add_reservation(&mut self, compartment: &CompartmentId, id: &ReservationId, state: ReservationState) {
         let mut input = self.next_entry(CLOSED_RESERVATION, compartment);

@@ -4,7 +4,14 @@
 //! [`World::apply`] only does what a `Change` says and cannot fail. A `Change` can be made by the
 //! rules alone, so nothing illegal can be applied. Nothing here reads a clock: order is the order
 //! of the log.
+//!
+//! What can never change again need not be held for ever: [`World::forget`] gives it up. Whoever
+//! calls that keeps it elsewhere, asks [`World::unknown`] before each decision, and hands over what
+//! is known of that one id as [`Recalled`]. Then every decision is the one of a world that forgot
+//! nothing.
 
+pub mod past;
+pub mod present;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,14 +26,19 @@ use crate::domain::record::{Record, RecordedAt};
 use crate::domain::reservation::{Reservation, ReservationState};
 use crate::domain::rows::{CompartmentRow, ReservationStatus, Rows};
 use crate::domain::violation::Violation;
+use crate::domain::world::past::Recalled;
 
-/// Everything that is, and every id that ever was.
+/// Everything that is, and of what was whatever is not forgotten.
 #[derive(Debug, Default)]
 pub struct World {
     originals: HashMap<EventId, Original>,
     lockers: HashMap<LockerId, Locker>,
+    /// The active ones, and closed ones that are not forgotten.
     reservations: HashMap<ReservationId, Reservation>,
+    /// The open ones, and cleared ones that are not forgotten.
     faults: HashMap<EventId, Fault>,
+    /// How many reservations there ever were.
+    reservations_ever: u64,
 }
 
 /// What is remembered of an accepted event, to answer its repetitions.
@@ -55,7 +67,8 @@ enum Effect {
 pub struct Touched {
     lockers: HashSet<LockerId>,
     compartments: HashSet<(LockerId, CompartmentId)>,
-    reservations: HashSet<ReservationId>,
+    /// As they are: the world may have forgotten them when the rows are asked for.
+    reservations: HashMap<ReservationId, ReservationState>,
 }
 
 /// How much there is.
@@ -76,15 +89,21 @@ pub enum ReplayError {
 }
 
 impl World {
-    /// The record of an event that was accepted before.
+    /// The record of an event that was accepted before and is not forgotten.
     #[must_use]
     pub fn original(&self, id: EventId) -> Option<Original> {
         self.originals.get(&id).copied()
     }
 
-    /// Judges an event by the rules. Looks only; the world stays as it is.
+    /// Judges an event by the rules, in a world that has forgotten nothing of what the event names.
+    /// Looks only; the world stays as it is.
     pub fn decide(&self, event: &Event) -> Result<Change, Violation> {
-        rules::decide(self, event).map(Change)
+        self.decide_with(event, None)
+    }
+
+    /// The same with what is known elsewhere of the id that [`Self::unknown`] told.
+    pub fn decide_with(&self, event: &Event, recalled: Option<&Recalled>) -> Result<Change, Violation> {
+        rules::decide(rules::Known { world: self, recalled }, event).map(Change)
     }
 
     /// Carries out what [`Self::decide`] allowed for this record's event, in this very world.
@@ -101,7 +120,8 @@ impl World {
             Effect::Reserve(reservation_id, compartment_id) => {
                 let state = ReservationState::Created;
                 locker.advance(&compartment_id, &reservation_id, state);
-                touched.reservations.insert(reservation_id.clone());
+                touched.reservations.insert(reservation_id.clone(), state);
+                self.reservations_ever += 1;
                 self.reservations.insert(
                     reservation_id,
                     Reservation {
@@ -121,7 +141,7 @@ impl World {
                 reservation.changed = sequence;
                 let compartment_id = reservation.compartment_id.clone();
                 locker.advance(&compartment_id, &reservation_id, state);
-                touched.reservations.insert(reservation_id);
+                touched.reservations.insert(reservation_id, state);
                 compartment_id
             }
             Effect::OpenFault(compartment_id, severity) => {
@@ -170,14 +190,13 @@ impl World {
             let compartment = self.compartment(locker_id, id).expect("a touched compartment exists");
             rows.compartments.push(CompartmentRow { locker_id: locker_id.clone(), status: compartment.status(id) });
         }
-        for id in &touched.reservations {
-            let status = self.reservations.get(id).expect("a touched reservation exists").state;
-            rows.reservations.push(ReservationStatus { reservation_id: id.clone(), status });
+        for (id, status) in &touched.reservations {
+            rows.reservations.push(ReservationStatus { reservation_id: id.clone(), status: *status });
         }
         rows
     }
 
-    /// The rows of everything.
+    /// The rows of everything, in a world that has forgotten nothing.
     pub fn all_rows(&mut self) -> Rows {
         let compartments = self
             .lockers
@@ -186,7 +205,7 @@ impl World {
         let everything = Touched {
             compartments: compartments.collect(),
             lockers: self.lockers.keys().cloned().collect(),
-            reservations: self.reservations.keys().cloned().collect(),
+            reservations: self.reservations.iter().map(|(id, known)| (id.clone(), known.state)).collect(),
         };
         self.rows(&everything)
     }
@@ -196,7 +215,7 @@ impl World {
         Counts {
             lockers: self.lockers.len() as u64,
             compartments: self.lockers.values().map(|locker| locker.compartment_ids().count() as u64).sum(),
-            reservations: self.reservations.len() as u64,
+            reservations: self.reservations_ever,
         }
     }
 

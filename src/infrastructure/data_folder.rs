@@ -65,6 +65,12 @@ impl DataFolder {
         self.root.join("projection.db")
     }
 
+    /// What is made from sealed segments of the log, to start and to go on without reading them.
+    #[must_use]
+    pub fn archive(&self) -> PathBuf {
+        self.root.join("archive")
+    }
+
     /// Where a log stands that is being restored, until it is whole.
     #[must_use]
     pub fn restoring(&self) -> PathBuf {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::application::archive::Bell;
 use crate::application::ports::{EventLog, LogFailure, NoRoom};
 use crate::domain::record::{Head, Record};
 use crate::infrastructure::event_log::storage::{Appendable, Left, Storage};
@@ -47,6 +48,8 @@ pub struct FileEventLog {
     lines: Vec<u8>,
     /// When the folder was last checked, and what came of it.
     checked: Option<(Instant, Result<(), NoRoom>)>,
+    /// Rung when a segment is sealed.
+    bell: Option<Bell>,
 }
 
 /// A file that is written and removed to see whether the folder takes anything.
@@ -79,7 +82,13 @@ impl FileEventLog {
             synced: head,
             lines: Vec::new(),
             checked: None,
+            bell: None,
         })
+    }
+
+    /// Rings from now on whenever a segment is sealed.
+    pub fn ring_when_sealed(&mut self, bell: Bell) {
+        self.bell = Some(bell);
     }
 
     /// Starts the next segment. All before it is synced, so its mere existence proves that.
@@ -89,6 +98,9 @@ impl FileEventLog {
         self.segment = path;
         self.segment_bytes = 0;
         self.reserved_bytes = 0;
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
         Ok(())
     }
 

@@ -140,8 +140,8 @@ pub async fn import(
 
 /// Has a service of its own, which nobody else can reach, take the events.
 async fn alone(service: Service, limits: &Limits, input: Input, on_line: impl FnMut(&[u8])) -> Result<(), ImportError> {
-    let Service { app, writer, projector, progress, folder, locks, .. } = service;
-    let at_work = AtWork::begin(writer, projector, Arc::clone(&progress));
+    let Service { app, writer, archiver, projector, progress, folder, locks, .. } = service;
+    let at_work = AtWork::begin(writer, archiver, projector, Arc::clone(&progress));
     let answered = match batch::respond(app, input.request(), Dialect::AnyKept).await {
         Ok(response) => read_lines(response.into_body(), on_line).await,
         Err(problem) => Err(ImportError::Refused(problem.detail().to_owned())),

@@ -203,11 +203,12 @@ fn note(round: &Round, client: usize, planned: &Planned, sent_ns: u64, outcome: 
 /// Codes of 503 that leave open whether the event was recorded.
 const LEAVE_OPEN: [&str; 2] = ["log-failed", "outcome-unknown"];
 /// Codes that say that nothing was recorded.
-const TURN_AWAY: [(u16, &str); 5] = [
+const TURN_AWAY: [(u16, &str); 6] = [
     (503, "overloaded"),
     (503, "projection-behind"),
     (503, "stopping"),
     (503, "log-unwritable"),
+    (503, "past-unreadable"),
     (507, "insufficient-storage"),
 ];
 

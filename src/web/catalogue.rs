@@ -103,6 +103,11 @@ codes! {
         "The log takes no events for now",
         "Nothing was recorded; queries and duplicates are answered as ever. Wait as long as the retry-after \
                  header says, then send the event again. Operators: see /readyz.";
+    PastUnreadable = "past-unreadable", SERVICE_UNAVAILABLE,
+        "What was recorded before cannot be read",
+        "Whether this event, or what it names, was there before is not known for now. Nothing was recorded; other \
+                 events are taken as ever. Wait as long as the retry-after header says, then send the event again. \
+                 Operators: the service mends this from the log by itself; if it lasts, see `lockstream verify`.";
     LogFailed = "log-failed", SERVICE_UNAVAILABLE,
         "The log cannot be written",
         "The event was not acknowledged and the service is about to end. Send it again, with the same \

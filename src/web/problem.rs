@@ -128,6 +128,7 @@ impl From<Unavailable> for Code {
             Unavailable::ProjectionBehind => Self::ProjectionBehind,
             Unavailable::LogFull => Self::InsufficientStorage,
             Unavailable::LogUnwritable => Self::LogUnwritable,
+            Unavailable::PastUnreadable => Self::PastUnreadable,
             Unavailable::LogFailed => Self::LogFailed,
             Unavailable::Stopping => Self::Stopping,
             Unavailable::NoAnswerInTime => Self::OutcomeUnknown,

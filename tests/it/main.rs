@@ -4,6 +4,7 @@
 
 mod support;
 
+mod archive;
 mod backend;
 mod backup;
 mod bulk;

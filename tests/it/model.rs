@@ -11,13 +11,16 @@ use lockstream::infrastructure::event_log::history::History;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
+use crate::archive;
 use crate::support::Folder;
 use crate::support::events::{event, id};
 use crate::support::server::Server;
 
 /// How many histories one run tries, and how long they are at most.
 const HISTORIES: u32 = 40;
+const ARCHIVED_HISTORIES: u32 = 15;
 const MAX_EVENTS: usize = 60;
 
 const LOCKERS: [&str; 2] = ["north", "süd/2"];
@@ -249,17 +252,27 @@ fn folded_hashes(folder: &Folder) -> Hashes {
     lockers.map(|row| (row.locker_id.to_string(), row.state_hash.to_string())).collect()
 }
 
-async fn try_history(steps: &[Step]) {
+/// Segments that hold two or three records.
+const TINY_SEGMENTS: [(&str, &str); 2] =
+    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::archive=debug")];
+
+/// How often a history waits until all that can be is archived.
+const ARCHIVE_EVERY: usize = 12;
+
+async fn try_history(steps: &[Step], settings: &[(&str, &str)]) {
     let folder = Folder::new();
     let mut model = Model::default();
-    let server = Server::start(&folder).await;
+    let server = Server::start_with(&folder, settings).await;
     let mut sent = Vec::new();
-    for step in steps {
+    for (step, number) in steps.iter().zip(1..) {
         let event = build(step, &sent);
         let expected = model.post(&event);
         let answer = server.post(&event).await;
         assert_eq!((answer.status, answer.code().as_str()), expected, "{event}: {answer:?}");
         sent.push(event);
+        if !settings.is_empty() && number % ARCHIVE_EVERY == 0 {
+            forget(&server, model.0.len().saturating_sub(ARCHIVE_EVERY) as u64, &mut model).await;
+        }
     }
     let live = check_answers(&server, &model).await;
     assert!(server.stop().success());
@@ -267,20 +280,38 @@ async fn try_history(steps: &[Step]) {
     assert_eq!(folder.event_ids(), accepted);
     assert_eq!(folded_hashes(&folder), live, "a fold of the log");
 
-    let server = Server::start(&folder).await;
+    let server = Server::start_with(&folder, settings).await;
     assert_eq!(check_answers(&server, &model).await, live, "after a restart");
     server.kill();
     folder.delete_database();
-    let server = Server::start(&folder).await;
+    let server = Server::start_with(&folder, settings).await;
     assert_eq!(check_answers(&server, &model).await, live, "after the database was deleted");
+}
+
+/// Waits until a record is forgotten. What happens meanwhile, the model knows too.
+async fn forget(server: &Server, sequence: u64, model: &mut Model) {
+    while archive::forgotten(server) < sequence {
+        let event = event("CompartmentRegistered", "clock", json!({"compartment_id": Uuid::now_v7()}));
+        assert_eq!(model.post(&event), (202, ""));
+        assert_eq!(server.post(&event).await.status, 202);
+    }
 }
 
 #[test]
 fn random_histories_agree_with_the_naive_model_through_every_restart() {
+    try_histories(HISTORIES, &[]);
+}
+
+#[test]
+fn random_histories_agree_with_the_naive_model_when_nearly_all_is_forgotten() {
+    try_histories(ARCHIVED_HISTORIES, &TINY_SEGMENTS);
+}
+
+fn try_histories(cases: u32, settings: &[(&str, &str)]) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let config = Config { cases: HISTORIES, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
+    let config = Config { cases, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&steps(), |steps| {
-        let tried = std::panic::AssertUnwindSafe(|| runtime.block_on(try_history(&steps)));
+        let tried = std::panic::AssertUnwindSafe(|| runtime.block_on(try_history(&steps, settings)));
         std::panic::catch_unwind(tried).map_err(|panic| {
             let words = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "no message".into());
             TestCaseError::fail(words)

@@ -5,15 +5,38 @@ use crate::domain::event::{
     CompartmentRegistered, Event, Fact, FaultCleared, FaultReported, ParcelDeposited, ParcelPickedUp,
     ReservationCreated, ReservationExpired,
 };
-use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
+use crate::domain::fault::Fault;
+use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId};
 use crate::domain::locker::Compartment;
 use crate::domain::reservation::{Reservation, ReservationState};
 use crate::domain::violation::{Involved, Rule, Violation};
+use crate::domain::world::past::Recalled;
 use crate::domain::world::{Effect, World};
 
 type Decision = Result<Effect, Violation>;
 
-pub(super) fn decide(world: &World, event: &Event) -> Decision {
+/// What a decision may rest on: the world, and what is known elsewhere of one id.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'w> {
+    pub world: &'w World,
+    pub recalled: Option<&'w Recalled>,
+}
+
+impl<'w> Known<'w> {
+    fn compartment(self, locker: &LockerId, id: &CompartmentId) -> Option<&'w Compartment> {
+        self.world.compartment(locker, id)
+    }
+
+    fn reservation(self, id: &ReservationId) -> Option<&'w Reservation> {
+        self.world.reservations.get(id).or_else(|| self.recalled?.reservation(id))
+    }
+
+    fn fault(self, id: EventId) -> Option<&'w Fault> {
+        self.world.faults.get(&id).or_else(|| self.recalled?.fault(id))
+    }
+}
+
+pub(super) fn decide(world: Known<'_>, event: &Event) -> Decision {
     let locker = &event.locker_id;
     match &event.fact {
         Fact::CompartmentRegistered(fact) => register(world, locker, fact),
@@ -47,7 +70,7 @@ pub(super) fn decide(world: &World, event: &Event) -> Decision {
     }
 }
 
-fn register(world: &World, locker: &LockerId, fact: &CompartmentRegistered) -> Decision {
+fn register(world: Known<'_>, locker: &LockerId, fact: &CompartmentRegistered) -> Decision {
     let id = &fact.compartment_id;
     if let Some(known) = world.compartment(locker, id) {
         return Err(Involved::of(locker).compartment(id).refused(
@@ -59,7 +82,7 @@ fn register(world: &World, locker: &LockerId, fact: &CompartmentRegistered) -> D
     Ok(Effect::Register(id.clone()))
 }
 
-fn reserve(world: &World, locker: &LockerId, fact: &ReservationCreated) -> Decision {
+fn reserve(world: Known<'_>, locker: &LockerId, fact: &ReservationCreated) -> Decision {
     let ReservationCreated { reservation_id, compartment_id } = fact;
     let involved = || Involved::of(locker).compartment(compartment_id).reservation(reservation_id);
     let place = || place(locker, compartment_id);
@@ -69,11 +92,11 @@ fn reserve(world: &World, locker: &LockerId, fact: &ReservationCreated) -> Decis
         return Err(involved().fault(fault).refused(Rule::CompartmentDegraded, Some(reported), detail));
     }
     if let Some(holder) = compartment.active_reservation() {
-        let created = world.reservations.get(holder).map(|reservation| reservation.created);
+        let created = world.reservation(holder).map(|reservation| reservation.created);
         let detail = format!("{} is held by reservation {:?}.", place(), holder.as_str());
         return Err(involved().refused(Rule::CompartmentOccupied, created, detail));
     }
-    if let Some(known) = world.reservations.get(reservation_id) {
+    if let Some(known) = world.reservation(reservation_id) {
         let detail = format!(
             "Reservation id {:?} was used before, for {}; a reservation id is never used twice.",
             reservation_id.as_str(),
@@ -93,7 +116,7 @@ struct Step {
 }
 
 fn advance(
-    world: &World,
+    world: Known<'_>,
     locker: &LockerId,
     id: &ReservationId,
     compartment: Option<&CompartmentId>,
@@ -103,7 +126,7 @@ fn advance(
         let involved = Involved::of(locker).reservation(id);
         if let Some(compartment) = compartment { involved.compartment(compartment) } else { involved }
     };
-    let Some(reservation) = world.reservations.get(id) else {
+    let Some(reservation) = world.reservation(id) else {
         let detail = format!("No reservation has the id {:?}.", id.as_str());
         return Err(involved().refused(Rule::ReservationNotFound, None, detail));
     };
@@ -120,17 +143,17 @@ fn advance(
     Ok(Effect::Advance(id.clone(), next))
 }
 
-fn report_fault(world: &World, locker: &LockerId, fact: &FaultReported) -> Decision {
+fn report_fault(world: Known<'_>, locker: &LockerId, fact: &FaultReported) -> Decision {
     let id = &fact.compartment_id;
     registered(world, locker, id, || Involved::of(locker).compartment(id))?;
     Ok(Effect::OpenFault(id.clone(), fact.severity))
 }
 
-fn clear_fault(world: &World, locker: &LockerId, fact: &FaultCleared) -> Decision {
+fn clear_fault(world: Known<'_>, locker: &LockerId, fact: &FaultCleared) -> Decision {
     let FaultCleared { compartment_id, fault_event_id } = fact;
     let involved = || Involved::of(locker).compartment(compartment_id).fault(*fault_event_id);
     registered(world, locker, compartment_id, involved)?;
-    let Some(fault) = world.faults.get(fault_event_id) else {
+    let Some(fault) = world.fault(*fault_event_id) else {
         let detail = format!("No fault was reported by an event with the id {fault_event_id}.");
         return Err(involved().refused(Rule::FaultNotFound, None, detail));
     };
@@ -147,7 +170,7 @@ fn clear_fault(world: &World, locker: &LockerId, fact: &FaultCleared) -> Decisio
 }
 
 fn registered<'w>(
-    world: &'w World,
+    world: Known<'w>,
     locker: &LockerId,
     id: &CompartmentId,
     involved: impl FnOnce() -> Involved,

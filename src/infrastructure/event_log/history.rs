@@ -167,7 +167,12 @@ impl History {
 
     /// Starts after a head that is known already and ends a segment.
     pub fn open_after(folder: &Path, head: Head) -> Result<Self, HistoryError> {
-        let mut history = Self::open(folder)?;
+        Self::on_after(Arc::new(Disk), folder, head)
+    }
+
+    /// The same on any disk.
+    pub fn on_after(storage: Arc<dyn Storage>, folder: &Path, head: Head) -> Result<Self, HistoryError> {
+        let mut history = Self::on(storage, folder)?;
         let later: Vec<_> = history.upcoming.filter(|segment| segment.first > head.sequence).collect();
         history.upcoming = later.into_iter();
         history.head = head;

@@ -23,6 +23,8 @@ use crate::domain::record::{Head, Record, RecordedAt};
 
 /// The end of a line that the hash does not cover: `,"hash":"`, 64 digits, `"}`.
 const SEAL_BYTES: usize = 75;
+/// How long [`ending`] is.
+pub const ENDING_BYTES: usize = SEAL_BYTES + 1;
 /// The format that this version writes.
 const FORMAT: u64 = 1;
 /// How much longer than its event a line is at most, its end of line included: both numbers with 20
@@ -93,6 +95,12 @@ pub fn encode(record: &Record, previous: ChainHash, out: &mut Vec<u8>) -> Head {
 /// How the line of a record with this hash ends, its end of line included.
 pub fn ending(chain_hash: ChainHash) -> Vec<u8> {
     [SEAL_START, &hex(chain_hash.as_bytes()), SEAL_END, b"\n"].concat()
+}
+
+/// The hash that a line states, from its last [`ENDING_BYTES`]; the line itself is not looked at.
+pub fn stated_hash(line: &[u8]) -> Option<ChainHash> {
+    let seal = line.strip_suffix(b"\n")?.last_chunk::<SEAL_BYTES>()?;
+    parse_seal(seal)
 }
 
 /// Reads a line without its end of line, as the one that follows `head`.

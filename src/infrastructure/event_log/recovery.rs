@@ -105,9 +105,22 @@ pub fn recover<V>(
     folder: &Path,
     proofs: &[DurabilityProof],
     limits: LogLimits,
+    visit: impl FnMut(&Record, Head, ReadBytes) -> Result<(), V>,
+) -> Result<Recovered, RecoveryError<V>> {
+    recover_after(Head::default(), storage, folder, proofs, limits, visit)
+}
+
+/// The same from a head on that ends a sealed segment: whoever knows it has read everything up to
+/// there at some time, and has held the proofs that are not behind it against that.
+pub fn recover_after<V>(
+    begin: Head,
+    storage: &Arc<dyn Storage>,
+    folder: &Path,
+    proofs: &[DurabilityProof],
+    limits: LogLimits,
     mut visit: impl FnMut(&Record, Head, ReadBytes) -> Result<(), V>,
 ) -> Result<Recovered, RecoveryError<V>> {
-    let history = History::on(Arc::clone(storage), folder).map_err(RecoveryError::Unreadable)?;
+    let history = History::on_after(Arc::clone(storage), folder, begin).map_err(RecoveryError::Unreadable)?;
     let mut history = history.with_all_processors();
     let mut torn = None;
     while let Some(item) = history.next() {
@@ -140,6 +153,10 @@ pub fn recover<V>(
     let torn = torn.map(|(damage, bytes)| cut(storage.as_ref(), damage, bytes)).transpose()?;
     let (segment, segment_bytes) = match history.last_segment() {
         Some((path, bytes)) => (path.to_owned(), bytes),
+        None if begin != Head::default() => {
+            let (path, kind) = (segments::path(folder, begin.sequence.next()), io::ErrorKind::NotFound);
+            return Err(io_error("the segment after the archived ones cannot be opened", &path, kind.into()));
+        }
         None => (first_segment(storage.as_ref(), folder)?, 0),
     };
     let log = FileEventLog::resume(Arc::clone(storage), folder, segment.clone(), segment_bytes, head, limits)

@@ -1,0 +1,147 @@
+//! What was and can never change again: how the world gives it up, and how it decides without
+//! holding it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::domain::event::{
+    Event, Fact, FaultCleared, ParcelDeposited, ParcelPickedUp, ReservationCreated, ReservationExpired,
+};
+use crate::domain::fault::Fault;
+use crate::domain::ids::{EventId, ReservationId, Sequence};
+use crate::domain::reservation::{Reservation, ReservationState};
+use crate::domain::world::{Touched, World};
+
+/// An id that an event names and the world does not hold: never seen, or forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown<'e> {
+    Reservation(&'e ReservationId),
+    Fault(EventId),
+}
+
+/// What is known elsewhere of such an id.
+#[derive(Debug, Clone)]
+pub enum Recalled {
+    Reservation(ReservationId, Reservation),
+    Fault(EventId, Fault),
+}
+
+impl Recalled {
+    pub(super) fn reservation(&self, wanted: &ReservationId) -> Option<&Reservation> {
+        match self {
+            Self::Reservation(id, reservation) if id == wanted => Some(reservation),
+            _ => None,
+        }
+    }
+
+    pub(super) fn fault(&self, wanted: EventId) -> Option<&Fault> {
+        match self {
+            Self::Fault(id, fault) if *id == wanted => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+/// Something that the world gives up.
+#[derive(Debug, Clone, Copy)]
+pub enum Forgotten<'w> {
+    /// An event was accepted as this record.
+    Original(EventId, Sequence),
+    /// A reservation is closed.
+    Reservation(&'w ReservationId, &'w Reservation),
+    /// A fault is cleared, by this record.
+    Fault(EventId, &'w Fault, Sequence),
+}
+
+impl World {
+    /// The id that the judgement of this event rests on and that the world does not hold. There is
+    /// never more than one: whatever else an event names is a compartment, and those stay.
+    #[must_use]
+    pub fn unknown<'e>(&self, event: &'e Event) -> Option<Unknown<'e>> {
+        match &event.fact {
+            Fact::ReservationCreated(ReservationCreated { reservation_id, .. })
+            | Fact::ParcelDeposited(ParcelDeposited { reservation_id, .. })
+            | Fact::ParcelPickedUp(ParcelPickedUp { reservation_id, .. })
+            | Fact::ReservationExpired(ReservationExpired { reservation_id, .. }) => {
+                (!self.reservations.contains_key(reservation_id)).then_some(Unknown::Reservation(reservation_id))
+            }
+            Fact::FaultCleared(FaultCleared { fault_event_id, .. }) => {
+                (!self.faults.contains_key(fault_event_id)).then_some(Unknown::Fault(*fault_event_id))
+            }
+            Fact::CompartmentRegistered(_) | Fact::FaultReported(_) => None,
+        }
+    }
+
+    /// Gives up what can never change again and whose last record is `up_to` or earlier; shows each
+    /// thing to `visit`, in no order.
+    pub fn forget(&mut self, up_to: Sequence, mut visit: impl FnMut(Forgotten<'_>)) {
+        self.originals.retain(|id, original| {
+            let stays = original.sequence > up_to;
+            if !stays {
+                visit(Forgotten::Original(*id, original.sequence));
+            }
+            stays
+        });
+        self.reservations.retain(|id, reservation| {
+            let stays = reservation.state.is_active() || reservation.changed > up_to;
+            if !stays {
+                visit(Forgotten::Reservation(id, reservation));
+            }
+            stays
+        });
+        self.faults.retain(|id, fault| {
+            let Some(cleared) = fault.cleared.filter(|cleared| *cleared <= up_to) else { return true };
+            visit(Forgotten::Fault(*id, fault, cleared));
+            false
+        });
+        give_back(&mut self.originals);
+        give_back(&mut self.reservations);
+        give_back(&mut self.faults);
+    }
+
+    /// How many events, reservations and faults are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.originals.len() + self.reservations.len() + self.faults.len()
+    }
+
+    /// Counts everything of the touched lockers as touched: see [`Touched::note`].
+    pub fn touch_whole_lockers(&self, touched: &mut Touched) {
+        for id in &touched.lockers {
+            let locker = self.lockers.get(id).into_iter();
+            let compartments = locker.flat_map(|locker| locker.compartment_ids().cloned());
+            touched.compartments.extend(compartments.map(|compartment| (id.clone(), compartment)));
+        }
+    }
+}
+
+/// Gives memory back after many things went at once. A table that is merely half empty stays as it
+/// is: it is about to fill again.
+fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    const WORTH_IT: usize = 4;
+    if map.capacity() > WORTH_IT * map.len() {
+        map.shrink_to(2 * map.len());
+    }
+}
+
+impl Touched {
+    /// Notes a record that is folded into a world already. Which compartment it changed is not always
+    /// said; so all of its locker are taken for touched in the end, by
+    /// [`World::touch_whole_lockers`].
+    pub fn note(&mut self, event: &Event) {
+        let state = match &event.fact {
+            Fact::ReservationCreated(fact) => Some((&fact.reservation_id, ReservationState::Created)),
+            Fact::ParcelDeposited(fact) => Some((&fact.reservation_id, ReservationState::Deposited)),
+            Fact::ParcelPickedUp(fact) => Some((&fact.reservation_id, ReservationState::PickedUp)),
+            Fact::ReservationExpired(fact) => Some((&fact.reservation_id, ReservationState::Expired)),
+            Fact::CompartmentRegistered(_) | Fact::FaultReported(_) | Fact::FaultCleared(_) => None,
+        };
+        if let Some((id, state)) = state {
+            self.reservations.insert(id.clone(), state);
+        }
+        self.lockers.insert(event.locker_id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;

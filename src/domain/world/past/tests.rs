@@ -1,0 +1,217 @@
+//! Random histories in two worlds: one keeps everything, the other forgets all the time, goes on
+//! from its present alone now and then, and has what it forgot handed back when it needs it. No
+//! answer tells them apart.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::event::json::CompactJson;
+use crate::domain::event::{CompartmentRegistered, FaultReported, Severity};
+use crate::domain::ids::{CompartmentId, LockerId};
+use crate::domain::record::{Record, RecordedAt};
+
+/// What a forgetful world has given up.
+#[derive(Default)]
+struct Past {
+    originals: HashMap<EventId, Sequence>,
+    reservations: HashMap<ReservationId, Reservation>,
+    faults: HashMap<EventId, Fault>,
+}
+
+impl Past {
+    fn keep(&mut self, forgotten: Forgotten<'_>) {
+        let is_new = match forgotten {
+            Forgotten::Original(id, sequence) => self.originals.insert(id, sequence).is_none(),
+            Forgotten::Reservation(id, reservation) => {
+                assert!(!reservation.state.is_active(), "only what is closed is given up");
+                self.reservations.insert(id.clone(), reservation.clone()).is_none()
+            }
+            Forgotten::Fault(id, fault, cleared) => {
+                assert_eq!(fault.cleared, Some(cleared));
+                self.faults.insert(id, fault.clone()).is_none()
+            }
+        };
+        assert!(is_new, "nothing is given up twice: {forgotten:?}");
+    }
+
+    fn recall(&self, unknown: Unknown<'_>) -> Option<Recalled> {
+        match unknown {
+            Unknown::Reservation(id) => {
+                self.reservations.get(id).map(|known| Recalled::Reservation(id.clone(), known.clone()))
+            }
+            Unknown::Fault(id) => self.faults.get(&id).map(|known| Recalled::Fault(id, known.clone())),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Event {
+        id: u128,
+        locker: usize,
+        door: usize,
+        kind: usize,
+        reservation: usize,
+    },
+    /// Forgets up to so many records before the end.
+    Forget(u64),
+    /// Goes on from the present alone, once everything is forgotten that can be.
+    GoOn,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let event = (1..60_u128, 0..2_usize, 0..3_usize, 0..12_usize, 0..8_usize);
+    let event =
+        event.prop_map(|(id, locker, door, kind, reservation)| Step::Event { id, locker, door, kind, reservation });
+    let step = prop_oneof![12 => event, 2 => (0..6_u64).prop_map(Step::Forget), 1 => Just(Step::GoOn)];
+    prop::collection::vec(step, 1..150)
+}
+
+fn event(id: u128, locker: usize, door: usize, kind: usize, reservation: usize) -> Event {
+    let compartment_id = CompartmentId::parse(["A", "B", "C"][door]).unwrap();
+    let reservation_id = ReservationId::parse(&format!("r{reservation}")).unwrap();
+    let named = kind.is_multiple_of(2).then(|| compartment_id.clone());
+    let fault = EventId::from(uuid::Uuid::from_u128(id.wrapping_mul(7) % 60));
+    let fact = match kind {
+        0 => Fact::CompartmentRegistered(CompartmentRegistered { compartment_id }),
+        1..=3 => Fact::ReservationCreated(ReservationCreated { reservation_id, compartment_id }),
+        4 | 5 => Fact::ParcelDeposited(ParcelDeposited { reservation_id, compartment_id: named }),
+        6 | 7 => Fact::ParcelPickedUp(ParcelPickedUp { reservation_id, compartment_id: named }),
+        8 | 9 => Fact::ReservationExpired(ReservationExpired { reservation_id, compartment_id: named }),
+        10 => Fact::FaultReported(FaultReported {
+            compartment_id,
+            severity: Severity::new(i64::try_from(id % 5).unwrap()),
+        }),
+        _ => Fact::FaultCleared(FaultCleared { compartment_id, fault_event_id: fault }),
+    };
+    Event {
+        id: EventId::from(uuid::Uuid::from_u128(id)),
+        locker_id: LockerId::parse(["L", "M"][locker]).unwrap(),
+        fact,
+    }
+}
+
+/// Both worlds, and everything that both have touched.
+#[derive(Default)]
+struct Twins {
+    whole: World,
+    forgetful: World,
+    past: Past,
+    records: u64,
+    touched: (Touched, Touched),
+    refusals: HashSet<&'static str>,
+}
+
+impl Twins {
+    fn take(&mut self, event: Event) {
+        let known = self.whole.original(event.id).map(|original| original.sequence);
+        let recent = self.forgetful.original(event.id).map(|original| original.sequence);
+        assert_eq!(known, recent.or_else(|| self.past.originals.get(&event.id).copied()));
+        if known.is_some() {
+            return;
+        }
+        let recalled = self.forgetful.unknown(&event).and_then(|unknown| self.past.recall(unknown));
+        let decided = (self.whole.decide(&event), self.forgetful.decide_with(&event, recalled.as_ref()));
+        let sequence = Sequence::new(self.records + 1);
+        match decided {
+            (Ok(one), Ok(other)) => {
+                let json = CompactJson::from_kept(&format!("{event:?}"));
+                let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
+                let record = Record { sequence, batch: sequence, recorded_at, event, digest: json.digest(), json };
+                self.whole.apply(one, &record, &mut self.touched.0);
+                self.forgetful.apply(other, &record, &mut self.touched.1);
+                self.records += 1;
+            }
+            (one, other) => {
+                let one = one.expect_err("both refuse");
+                self.refusals.insert(one.rule.code());
+                assert_eq!(one, other.expect_err("both refuse"), "word for word");
+            }
+        }
+    }
+
+    fn forget(&mut self, up_to: u64) {
+        self.forgetful.forget(Sequence::new(up_to), |forgotten| self.past.keep(forgotten));
+    }
+
+    fn compare(&mut self) {
+        assert_eq!(self.whole.present(), self.forgetful.present());
+        assert_eq!(self.whole.state_hashes(), self.forgetful.state_hashes());
+        assert_eq!(self.whole.counts(), self.forgetful.counts());
+        let sorted = |world: &mut World, touched: &Touched| {
+            let mut rows = world.rows(touched);
+            rows.lockers.sort_by(|one, other| one.locker_id.cmp(&other.locker_id));
+            rows.compartments.sort_by_key(|row| (row.locker_id.clone(), row.status.compartment_id.clone()));
+            rows.reservations.sort_by_key(|row| row.reservation_id.clone());
+            rows
+        };
+        assert_eq!(sorted(&mut self.whole, &self.touched.0), sorted(&mut self.forgetful, &self.touched.1));
+    }
+}
+
+fn play(steps: Vec<Step>) -> Twins {
+    let mut twins = Twins::default();
+    for step in steps {
+        match step {
+            Step::Event { id, locker, door, kind, reservation } => {
+                twins.take(event(id, locker, door, kind, reservation));
+            }
+            Step::Forget(before_the_end) => twins.forget(twins.records.saturating_sub(before_the_end)),
+            Step::GoOn => {
+                twins.forget(twins.records);
+                twins.forgetful = World::from_present(twins.forgetful.present());
+            }
+        }
+        twins.compare();
+    }
+    twins
+}
+
+proptest! {
+    #[test]
+    fn no_answer_tells_a_forgetful_world_from_one_that_forgets_nothing(steps in steps()) {
+        play(steps);
+    }
+}
+
+#[test]
+fn what_is_forgotten_takes_no_room_and_what_is_open_stays() {
+    let mut twins = Twins::default();
+    for door in 0..3 {
+        twins.take(event(door as u128 + 1, 0, door, 0, 0));
+        twins.take(event(door as u128 + 11, 0, door, 1, door));
+    }
+    twins.take(event(20, 0, 1, 9, 1));
+    twins.take(event(21, 0, 2, 10, 0));
+    assert_eq!(twins.forgetful.held(), 8 + 3 + 1);
+    twins.forget(6);
+    assert_eq!(twins.forgetful.held(), 2 + 3 + 1, "the reservation that closed later is still recent");
+    twins.forget(8);
+    assert_eq!(twins.forgetful.held(), 2 + 1, "two open reservations and one open fault");
+    twins.take(event(30, 1, 0, 0, 0));
+    twins.take(event(31, 1, 0, 1, 1));
+    twins.take(event(32, 0, 1, 9, 1));
+    assert!(twins.refusals.contains("reservation-already-exists"), "{:?}", twins.refusals);
+    assert!(twins.refusals.contains("reservation-already-closed"), "{:?}", twins.refusals);
+}
+
+#[test]
+fn rows_of_a_stretch_that_is_folded_already_are_those_of_its_end() {
+    let mut twins = Twins::default();
+    let events = [(1, 0, 0, 0, 0), (2, 0, 1, 0, 0), (3, 1, 0, 0, 0), (4, 0, 0, 1, 1), (5, 0, 0, 5, 1), (6, 0, 0, 7, 1)];
+    let mut noted = Touched::default();
+    for (id, locker, door, kind, reservation) in events {
+        let event = event(id, locker, door, kind, reservation);
+        if id > 3 {
+            noted.note(&event);
+        }
+        twins.take(event);
+    }
+    twins.forget(6);
+    twins.forgetful.touch_whole_lockers(&mut noted);
+    let rows = twins.forgetful.rows(&noted);
+    assert_eq!((rows.lockers.len(), rows.compartments.len()), (1, 2), "the other locker was not touched");
+    assert_eq!(rows.reservations[0].status, ReservationState::PickedUp);
+}

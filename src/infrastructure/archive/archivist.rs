@@ -1,0 +1,359 @@
+//! The archivist: makes the archive from the log, one stretch of sealed segments at a time.
+//!
+//! Everything is written and synced under names that no manifest knows yet; then the manifest is
+//! replaced; then what it does not name any more is removed. So a crash at any moment leaves either
+//! the archive before or the one after, and at worst files that the next stretch removes.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::statvfs;
+use tracing::{debug, warn};
+
+use super::entry::{self, ENTRY_BYTES, Entry, Kind};
+use super::file;
+use super::manifest::{FileLine, Manifest, RunLine, SegmentLine};
+use super::merge;
+use super::run::{Run, RunWriter, Stamp};
+use super::sealed::{FileState, MARK_BYTES, Mark, Sealed};
+use super::snapshot::Snapshot;
+use super::{FileArchive, damaged};
+use crate::application::ports::{ArchiveFailure, Archived, Archivist};
+use crate::domain::hash::ChainHash;
+use crate::domain::ids::Sequence;
+use crate::domain::record::Head;
+use crate::domain::reservation::ReservationState;
+use crate::domain::world::past::Forgotten;
+use crate::domain::world::present::Present;
+use crate::domain::world::{ReplayError, Touched, World};
+use crate::infrastructure::event_log::history::{History, HistoryError};
+use crate::infrastructure::event_log::segments::{self, Segment};
+use crate::infrastructure::event_log::storage::Disk;
+
+/// How much of the log one stretch takes in, unless a single segment is longer: its entries are in
+/// memory together.
+const STRETCH_BYTES: u64 = 64 << 20;
+/// After how many records the fold gives up what is past.
+const FORGET_RECORDS: u64 = 1 << 16;
+
+/// Makes the archive of one log, in the folder of which this process is the owner.
+#[derive(Debug)]
+pub struct FileArchivist {
+    folder: PathBuf,
+    log: PathBuf,
+    min_free_bytes: u64,
+    archive: Option<Arc<FileArchive>>,
+}
+
+/// Somebody wants it to end.
+struct Stopped;
+
+/// A stretch of segments, folded.
+struct Stretch {
+    segments: Vec<Sealed>,
+    entries: Vec<Entry>,
+    snapshot: Snapshot,
+}
+
+impl FileArchivist {
+    /// Goes on from an archive that is believed, or from none: then the folder is cleared first.
+    #[must_use]
+    pub fn new(folder: PathBuf, log: PathBuf, min_free_bytes: u64, archive: Option<Arc<FileArchive>>) -> Self {
+        Self { folder, log, min_free_bytes, archive }
+    }
+
+    fn head(&self) -> Head {
+        self.archive.as_ref().map_or_else(Head::default, |archive| archive.head)
+    }
+
+    /// The segments of the next stretch, and the last record in each of them.
+    fn upcoming(&self) -> io::Result<Vec<(Segment, Sequence)>> {
+        let mut listed = segments::list(&Disk, &self.log)?;
+        listed.retain(|segment| segment.first > self.head().sequence);
+        let last = |next: &Segment| Sequence::new(next.first.get() - 1);
+        let pairs: Vec<_> = listed.windows(2).map(|pair| (pair[0].clone(), last(&pair[1]))).collect();
+        let mut sealed_bytes = 0;
+        let mut stretch = Vec::new();
+        for (segment, last) in pairs {
+            if sealed_bytes < STRETCH_BYTES {
+                sealed_bytes += fs::metadata(&segment.path)?.len();
+                stretch.push((segment, last));
+            }
+        }
+        // A snapshot is written for each stretch; it should not be longer than what it saves.
+        let snapshot_bytes = match &self.archive {
+            Some(archive) => fs::metadata(self.folder.join(&archive.manifest.snapshot.name))?.len(),
+            None => 0,
+        };
+        if sealed_bytes < snapshot_bytes.min(STRETCH_BYTES) {
+            stretch.clear();
+        }
+        Ok(stretch)
+    }
+
+    fn last_snapshot(&self) -> io::Result<Snapshot> {
+        let Some(archive) = &self.archive else {
+            return Ok(Snapshot { head: Head::default(), last_recorded_at: None, present: Present::default() });
+        };
+        let path = self.folder.join(&archive.manifest.snapshot.name);
+        let bytes = file::read_known(&path, archive.manifest.snapshot.sha256)?;
+        Snapshot::from_bytes(&bytes).ok_or_else(|| damaged(&path, "it is no snapshot"))
+    }
+
+    fn fold(&self, upcoming: &[(Segment, Sequence)], stop: &dyn Fn() -> bool) -> io::Result<Result<Stretch, Stopped>> {
+        let Snapshot { head: begin, mut last_recorded_at, present } = self.last_snapshot()?;
+        let mut world = World::from_present(present);
+        let mut offsets = Offsets::after(begin.sequence);
+        let mut entries = Vec::new();
+        let mut history = History::open_after(&self.log, begin).map_err(in_log)?;
+        let mut folded = Vec::with_capacity(upcoming.len());
+        for (segment, last) in upcoming {
+            let mut sealed = Sealed {
+                path: segment.path.clone(),
+                first: segment.first,
+                last: *last,
+                // Before it is read: a change meanwhile is a change.
+                file: FileState::of(&segment.path)?,
+                before: history.head().chain_hash,
+                marks: Vec::new(),
+            };
+            let mut offset_bytes = 0;
+            while history.head().sequence < *last {
+                let (record, head) =
+                    history.next().ok_or_else(|| damaged(&segment.path, "it ends too early"))?.map_err(in_log)?;
+                if sealed.marks.last().is_none_or(|mark| offset_bytes - mark.offset_bytes >= MARK_BYTES) {
+                    sealed.marks.push(Mark { sequence: head.sequence.get(), offset_bytes });
+                }
+                offsets.bytes.push(offset_bytes);
+                offset_bytes = history.last_segment().map_or(0, |(_, bytes)| bytes);
+                world.replay(&record, &mut Touched::default()).map_err(|error| impossible(head.sequence, &error))?;
+                last_recorded_at = Some(record.recorded_at);
+                if head.sequence.get().is_multiple_of(FORGET_RECORDS) || head.sequence == *last {
+                    give_up(&mut world, head.sequence, &mut offsets, &mut entries);
+                    if stop() {
+                        return Ok(Err(Stopped));
+                    }
+                }
+            }
+            folded.push(sealed);
+        }
+        entries.sort_unstable();
+        let snapshot = Snapshot { head: history.head(), last_recorded_at, present: world.present() };
+        Ok(Ok(Stretch { segments: folded, entries, snapshot }))
+    }
+
+    /// Writes what a stretch adds to the archive, and makes it the archive.
+    fn write(&mut self, stretch: Stretch) -> io::Result<()> {
+        let Stretch { segments, entries, snapshot } = stretch;
+        let from = self.head().sequence.next().get();
+        let head = snapshot.head;
+        let seed = head.chain_hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let stamp = Stamp { from, to: head.sequence.get(), seed };
+        let bytes = snapshot.to_bytes();
+        self.look_for_room(bytes.len() + entries.len() * (ENTRY_BYTES + 4))?;
+        let (mut archive, is_first) = match &self.archive {
+            Some(archive) => (FileArchive::clone(archive), false),
+            None => (FileArchive::empty(), true),
+        };
+        if is_first {
+            make_folder(&self.folder)?;
+            Manifest::clean(&self.folder, None)?;
+        }
+        let path = self.run_path(stamp);
+        let mut writer = RunWriter::create(&path, stamp, entries.len())?;
+        entries.into_iter().try_for_each(|entry| writer.push(entry))?;
+        let (run, hash) = writer.finish()?;
+        archive.manifest.runs.push(line_of(&run, 0, hash));
+        archive.runs.push(Arc::new(run));
+        for sealed in segments {
+            let name = format!("{:020}.marks", sealed.first.get());
+            let sha256 = file::write(&self.folder.join(&name), &sealed.marks_to_bytes())?;
+            archive.manifest.segments.push(SegmentLine {
+                first: sealed.first.get(),
+                last: sealed.last.get(),
+                before: sealed.before,
+                file: sealed.file,
+                marks: FileLine { name, sha256 },
+            });
+            archive.segments.push(Arc::new(sealed));
+        }
+        let name = format!("{:020}.world", head.sequence.get());
+        let sha256 = file::write(&self.folder.join(&name), &bytes)?;
+        archive.manifest.snapshot = FileLine { name, sha256 };
+        (archive.manifest.sequence, archive.manifest.hash, archive.head) = (head.sequence.get(), head.chain_hash, head);
+        self.switch_to(archive)
+    }
+
+    /// Merges runs until none are due.
+    fn merge(&mut self, stop: &dyn Fn() -> bool) -> io::Result<Result<(), Stopped>> {
+        while let Some(archive) = &self.archive {
+            let levels: Vec<_> = archive.manifest.runs.iter().map(|run| run.level).collect();
+            let Some(range) = merge::due(&levels) else { break };
+            let runs: Vec<_> = archive.runs[range.clone()].iter().map(Arc::as_ref).collect();
+            let entries = runs.iter().map(|run| run.entries()).sum::<u64>();
+            self.look_for_room(usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(ENTRY_BYTES + 4))?;
+            let stamp = Stamp { from: runs[0].stamp().from, ..runs[runs.len() - 1].stamp() };
+            let Some((run, hash)) = merge::merge(&runs, &self.run_path(stamp), stop)? else { return Ok(Err(Stopped)) };
+            let mut archive = FileArchive::clone(archive);
+            archive.manifest.runs.splice(range.clone(), [line_of(&run, levels[range.start] + 1, hash)]);
+            archive.runs.splice(range, [Arc::new(run)]);
+            self.switch_to(archive)?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn switch_to(&mut self, archive: FileArchive) -> io::Result<()> {
+        file::sync_names(&self.folder)?;
+        archive.manifest.replace(&self.folder)?;
+        Manifest::clean(&self.folder, Some(&archive.manifest))?;
+        self.archive = Some(Arc::new(archive));
+        Ok(())
+    }
+
+    fn run_path(&self, stamp: Stamp) -> PathBuf {
+        self.folder.join(format!("{:020}-{:020}.run", stamp.from, stamp.to))
+    }
+
+    /// The archive takes nothing of what is kept free for others.
+    fn look_for_room(&self, bytes: usize) -> io::Result<()> {
+        let disk = statvfs(&self.log)?;
+        let left_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let needed_bytes = self.min_free_bytes.saturating_add(bytes as u64);
+        if left_bytes < needed_bytes {
+            let message = format!("the disk has {left_bytes} bytes left, and {needed_bytes} are needed");
+            return Err(io::Error::new(ErrorKind::StorageFull, message));
+        }
+        Ok(())
+    }
+}
+
+impl FileArchivist {
+    fn take_in_more(&mut self, stop: &dyn Fn() -> bool) -> io::Result<Option<Archived>> {
+        let upcoming = self.upcoming()?;
+        if upcoming.is_empty() {
+            return Ok(None);
+        }
+        let Ok(stretch) = self.fold(&upcoming, stop)? else { return Ok(None) };
+        self.write(stretch)?;
+        if let Err(Stopped) = self.merge(stop)? {
+            debug!("the merging of runs is left to the next start");
+        }
+        let archive = self.archive.clone().expect("it was just written");
+        Ok(Some(Archived { up_to: archive.head.sequence, archive }))
+    }
+}
+
+impl Archivist for FileArchivist {
+    fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+        self.take_in_more(stop).map_err(|error| {
+            if spoils_the_archive(&error)
+                && let Err(error) = self.begin_anew()
+            {
+                warn!(%error, "the damaged archive cannot be removed");
+            }
+            ArchiveFailure(error.to_string())
+        })
+    }
+
+    fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+        self.archive = None;
+        Manifest::clean(&self.folder, None).map_err(|error| ArchiveFailure(error.to_string()))
+    }
+}
+
+/// Whether an attempt that failed like this would fail again for ever upon the same files. A disk that
+/// takes nothing more, or a log that cannot be read, is not their fault.
+fn spoils_the_archive(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::FileTooLarge
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::Other
+    )
+}
+
+impl FileArchive {
+    /// The archive of an empty log.
+    fn empty() -> Self {
+        let snapshot = FileLine { name: String::new(), sha256: file::ContentHash::default() };
+        let manifest = Manifest {
+            v: Manifest::version(),
+            sequence: 0,
+            hash: ChainHash::default(),
+            segments: Vec::new(),
+            runs: Vec::new(),
+            snapshot,
+        };
+        Self { manifest, head: Head::default(), segments: Vec::new(), runs: Vec::new() }
+    }
+}
+
+/// Where records begin in their segments, from the one after some sequence on.
+struct Offsets {
+    after: Sequence,
+    bytes: Vec<u64>,
+}
+
+impl Offsets {
+    const fn after(after: Sequence) -> Self {
+        Self { after, bytes: Vec::new() }
+    }
+
+    fn of(&self, sequence: Sequence) -> u64 {
+        let at = usize::try_from(sequence.get() - self.after.get() - 1).expect("what is in memory can be counted");
+        self.bytes[at]
+    }
+}
+
+/// Makes entries of what the world gives up.
+fn give_up(world: &mut World, up_to: Sequence, offsets: &mut Offsets, entries: &mut Vec<Entry>) {
+    world.forget(up_to, |forgotten| {
+        entries.push(match forgotten {
+            Forgotten::Original(id, sequence) => Entry {
+                key: entry::key_of_event(id),
+                kind: Kind::Original,
+                first: sequence.get(),
+                second: offsets.of(sequence),
+            },
+            Forgotten::Reservation(id, reservation) => Entry {
+                key: entry::key_of_reservation(id),
+                kind: if reservation.state == ReservationState::Expired { Kind::Expired } else { Kind::PickedUp },
+                first: reservation.created.get(),
+                second: reservation.changed.get(),
+            },
+            Forgotten::Fault(id, fault, cleared) => Entry {
+                key: entry::key_of_fault(id),
+                kind: Kind::Fault,
+                first: fault.reported.get(),
+                second: cleared.get(),
+            },
+        });
+    });
+    *offsets = Offsets::after(up_to);
+}
+
+fn line_of(run: &Run, level: u32, sha256: file::ContentHash) -> RunLine {
+    let name = run.path().file_name().and_then(|name| name.to_str()).expect("runs are named in ASCII").to_owned();
+    RunLine { level, entries: run.entries(), file: FileLine { name, sha256 } }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| file::sync_names(folder.parent().unwrap_or(folder))),
+    }
+}
+
+fn impossible(sequence: Sequence, error: &ReplayError) -> io::Error {
+    io::Error::other(format!("sequence {sequence} of the log cannot be taken in: {error}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "maps an error to another")]
+fn in_log(error: HistoryError) -> io::Error {
+    io::Error::other(format!("the log cannot be read: {error}; see `lockstream verify`"))
+}

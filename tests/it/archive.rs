@@ -1,0 +1,168 @@
+//! The past on disk: what the writer has forgotten is answered as if it had forgotten nothing, and
+//! the files that this takes can be damaged, lost or strange without a wrong answer.
+
+mod crash;
+mod damage;
+mod doubt;
+mod projection;
+mod start;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::support::events::{cleared, deposited, expired, fault, id, picked_up, registered, reserved};
+use crate::support::server::{Answer, Server};
+use crate::support::{Folder, eventually};
+
+/// Segments of three records or so, and a line for each stretch that is archived.
+const TINY: [(&str, &str); 2] =
+    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::archive=debug")];
+
+impl Folder {
+    pub fn archive(&self) -> PathBuf {
+        self.path().join("archive")
+    }
+}
+
+/// The last record that the writer of this process has forgotten.
+pub fn forgotten(server: &Server) -> u64 {
+    let last = server.lines_saying("the past is archived").pop();
+    last.map_or(0, |line| line["up_to"].as_str().unwrap().parse().unwrap())
+}
+
+/// Events that go on for ever and leave the present as it is.
+pub async fn pass_time(server: &Server) {
+    let report = fault("clock", "tick", 1);
+    for event in [&report, &cleared("clock", "tick", &report)] {
+        assert_eq!(server.post(event).await.status, 202);
+    }
+}
+
+/// Waits until the writer has forgotten a record; history goes on meanwhile.
+pub async fn forget(server: &Server, sequence: u64) {
+    eventually("the past is archived", async || {
+        pass_time(server).await;
+        forgotten(server) >= sequence
+    })
+    .await;
+}
+
+/// Some history in which everything comes to an end that can, and its last sequence.
+pub async fn live(server: &Server) -> Vec<Value> {
+    let broken = fault("L", "B", 4);
+    let events = vec![
+        registered("clock", "tick"),
+        registered("L", "A"),
+        registered("L", "B"),
+        registered("M", "A"),
+        reserved("L", "A", "picked up"),
+        deposited("L", "picked up"),
+        picked_up("L", "picked up"),
+        reserved("L", "A", "expired"),
+        expired("L", "expired"),
+        reserved("M", "A", "deposited"),
+        deposited("M", "deposited"),
+        broken.clone(),
+        cleared("L", "B", &broken),
+        fault("L", "A", 3),
+    ];
+    server.accept(&events).await;
+    events
+}
+
+/// A server that forgets and one that never does, on the same history.
+struct Twins {
+    forgetful: Server,
+    other: Server,
+    recorded_at: BTreeMap<String, String>,
+}
+
+impl Twins {
+    /// Sends an event to both, whose answers have to be the same, word for word.
+    async fn post(&mut self, event: &Value) -> Answer {
+        let answer = self.forgetful.post(event).await;
+        let comparable = |answer: &Answer| {
+            let mut body = answer.json();
+            let members = body.as_object_mut().unwrap();
+            let recorded_at = members.remove("recorded_at");
+            members.remove("instance");
+            (answer.status, body, recorded_at)
+        };
+        let (status, body, recorded_at) = comparable(&answer);
+        let (other_status, other_body, _) = comparable(&self.other.post(event).await);
+        assert_eq!((status, body), (other_status, other_body), "{event}");
+        if let Some(Value::String(recorded_at)) = recorded_at {
+            let first = self.recorded_at.entry(id(event).to_owned()).or_insert_with(|| recorded_at.clone());
+            assert_eq!(*first, recorded_at, "a duplicate tells when the original was recorded");
+        }
+        answer
+    }
+
+    async fn forget(&mut self, sequence: u64) {
+        while forgotten(&self.forgetful) < sequence {
+            let report = fault("clock", "tick", 1);
+            self.post(&report).await;
+            self.post(&cleared("clock", "tick", &report)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_what_is_forgotten_every_answer_is_the_one_that_memory_gives() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (forgetful, plain) = (Server::start_with(&folder, &TINY).await, Server::start(&other).await);
+    let mut twins = Twins { forgetful, other: plain, recorded_at: BTreeMap::new() };
+    let broken = fault("L", "B", 4);
+    let history = [
+        registered("clock", "tick"),
+        registered("L", "A"),
+        registered("L", "B"),
+        registered("M", "A"),
+        reserved("L", "A", "picked up"),
+        deposited("L", "picked up"),
+        picked_up("L", "picked up"),
+        reserved("L", "A", "expired"),
+        expired("L", "expired"),
+        reserved("M", "A", "deposited"),
+        deposited("M", "deposited"),
+        broken.clone(),
+        cleared("L", "B", &broken),
+    ];
+    for event in &history {
+        assert_eq!(twins.post(event).await.status, 202, "{event}");
+    }
+    twins.forget(history.len() as u64).await;
+
+    for (event, sequence) in history.iter().zip(1..) {
+        let again = twins.post(event).await;
+        assert_eq!((again.status, again.sequence()), (200, sequence));
+        let mut changed = event.clone();
+        changed["payload"] = json!({"nonsense": 1});
+        assert_eq!(twins.post(&changed).await.json()["content_matches"], false);
+    }
+    let refused = [
+        (reserved("L", "A", "picked up"), "reservation-already-exists", 5),
+        (reserved("L", "B", "expired"), "reservation-already-exists", 8),
+        (deposited("L", "picked up"), "reservation-not-awaiting-deposit", 7),
+        (picked_up("L", "expired"), "reservation-not-awaiting-pickup", 9),
+        (expired("L", "expired"), "reservation-already-closed", 9),
+        (expired("M", "picked up"), "reservation-elsewhere", 5),
+        (reserved("M", "A", "new"), "compartment-occupied", 10),
+        (cleared("L", "B", &broken), "fault-already-cleared", 13),
+        (cleared("L", "A", &broken), "fault-elsewhere", 12),
+    ];
+    for (event, code, sequence) in refused {
+        let answer = twins.post(&event).await;
+        assert_eq!((answer.code().as_str(), answer.json()["conflicting_sequence"].as_u64()), (code, Some(sequence)));
+    }
+    // The id of an event that was no fault, one that never was, and a reservation that never was.
+    for event in [cleared("L", "A", &history[0]), cleared("L", "A", &registered("", "")), expired("L", "never")] {
+        assert!(twins.post(&event).await.code().ends_with("-not-found"));
+    }
+    assert_eq!(twins.post(&picked_up("M", "deposited")).await.status, 202, "what is open goes on");
+    for path in ["/lockers/L", "/lockers/M", "/reservations/expired", "/reservations/deposited"] {
+        assert_eq!(twins.forgetful.get(path).await.body, twins.other.get(path).await.body, "{path}");
+    }
+}

@@ -1,0 +1,105 @@
+//! An archive that is damaged while it is in use: nothing is decided in ignorance, and it is mended.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use serde_json::Value;
+
+use crate::archive::{TINY, forget, forgotten, live, pass_time};
+use crate::support::events::registered;
+use crate::support::server::Server;
+use crate::support::{Folder, eventually};
+
+/// Flips a bit in every block of every run, in place: whoever has the file open sees it.
+fn damage_every_block(folder: &Folder) {
+    let text = fs::read_to_string(folder.archive().join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    for run in manifest["runs"].as_array().unwrap() {
+        let path = folder.archive().join(run["name"].as_str().unwrap());
+        let blocks = run["entries"].as_u64().unwrap().div_ceil(127);
+        let bytes = fs::read(&path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        for block in 0..blocks {
+            let at = block * 4096 + 20;
+            file.write_all_at(&[bytes[usize::try_from(at).unwrap()] ^ 1], at).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_needs_a_damaged_block_is_turned_away_until_the_archive_is_made_anew() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &TINY).await;
+    let events = live(&server).await;
+    forget(&server, events.len() as u64).await;
+
+    damage_every_block(&folder);
+    let records = folder.records().len();
+    let turned_away = server.post(&events[4]).await;
+
+    assert_eq!((turned_away.status, turned_away.code().as_str()), (503, "past-unreadable"), "{turned_away:?}");
+    assert!(!turned_away.header("retry-after").is_empty());
+    assert_eq!(folder.records().len(), records, "nothing was recorded");
+    assert_eq!(server.get("/reservations/expired").await.status, 200, "queries are answered as ever");
+    let other = registered("N", "A");
+    eventually("new events are taken", async || server.post(&other).await.status < 300).await;
+    for (event, sequence) in events.iter().zip(1..) {
+        eventually("it is known again", async || {
+            let answer = server.post(event).await;
+            assert!(answer.status == 503 || (answer.status, answer.sequence()) == (200, sequence), "{answer:?}");
+            answer.status == 200
+        })
+        .await;
+    }
+    assert!(server.stop().success());
+    let server = Server::start_with(&folder, &TINY).await;
+    assert_eq!(server.post(&events[4]).await.sequence(), 5);
+    assert_eq!(
+        server.lines_saying("the archive is thrown away and made anew; this start reads the whole log").len(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_line_of_the_log_is_never_taken_for_an_answer() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &TINY).await;
+    let events = live(&server).await;
+    forget(&server, events.len() as u64).await;
+    let first = &folder.segments()[0];
+    let whole = fs::read(first).unwrap();
+    let at = String::from_utf8(whole.clone()).unwrap().find("08:00:00").unwrap();
+
+    let mut bytes = whole.clone();
+    bytes[at] = b'1';
+    fs::write(first, bytes).unwrap();
+    let turned_away = server.post(&events[0]).await;
+    assert_eq!((turned_away.status, turned_away.code().as_str()), (503, "past-unreadable"), "{turned_away:?}");
+
+    fs::write(first, whole).unwrap();
+    assert_eq!(server.post(&events[0]).await.sequence(), 1, "as soon as it is put right");
+}
+
+#[tokio::test]
+async fn an_archive_that_is_removed_beneath_the_service_is_not_missed() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &TINY).await;
+    let events = live(&server).await;
+    forget(&server, events.len() as u64).await;
+
+    // At once, as one step: it may be written to just now.
+    fs::rename(folder.archive(), folder.path().join("away")).unwrap();
+
+    for (event, sequence) in events.iter().zip(1..) {
+        assert_eq!(server.post(event).await.sequence(), sequence);
+    }
+    let before = forgotten(&server);
+    eventually("it is made anew", async || {
+        pass_time(&server).await;
+        folder.archive().join("manifest.json").exists() && forgotten(&server) > before
+    })
+    .await;
+    for (event, sequence) in events.iter().zip(1..) {
+        assert_eq!(server.post(event).await.sequence(), sequence);
+    }
+}
