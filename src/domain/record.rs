@@ -107,6 +107,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// Over a range that leaves the years of four digits on both sides; a leap second too.
         #[test]
         fn a_recorded_time_is_written_as_chrono_writes_it(
