@@ -12,14 +12,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::application::ingest::WriterQueue;
-use crate::application::ports::{ArchiveFailure, Archivist};
+use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::domain::ids::Sequence;
 
 /// After a failure it is tried again when so long has passed.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// With much to catch up on, the writer hears of it after so many stretches: each time it forgets, it
+/// looks through all that it holds.
+const HAND_OVER_STRETCHES: usize = 16;
 
 /// Wakes the archiver. Cheap to clone; never waits.
 #[derive(Debug, Clone)]
@@ -163,22 +167,41 @@ impl Archiver {
             self.archivist.begin_anew()?;
         }
         let stop = || signs.stop.load(Ordering::Relaxed);
-        while let Some(archived) = self.archivist.archive_more(&stop)? {
-            let up_to = archived.up_to;
-            if up_to >= self.forgotten {
-                if !self.writer.forget(archived) {
-                    return Ok(Err(WriterEnded));
-                }
-                debug!(%up_to, "the past is archived");
-                self.forgotten = up_to;
-                // What was doubted is replaced by now.
-                signs.doubted.store(false, Ordering::Relaxed);
+        let (mut pending, mut waiting) = (None, 0);
+        loop {
+            let outcome = self.archivist.archive_more(&stop);
+            let goes_on = matches!(outcome, Ok(Some(_))) && !stop();
+            if let Ok(Some(archived)) = &outcome {
+                pending = Some(archived.clone());
+                waiting += 1;
             }
-            if stop() {
-                break;
+            if (waiting == HAND_OVER_STRETCHES || !goes_on)
+                && let Some(archived) = pending.take()
+            {
+                waiting = 0;
+                if let Err(ended) = self.hand_over(archived) {
+                    return Ok(Err(ended));
+                }
+            }
+            if !goes_on {
+                return outcome.map(|_| Ok(()));
             }
         }
-        Ok(Ok(()))
+    }
+
+    /// Tells the writer, unless it has forgotten more than this archive knows by now.
+    fn hand_over(&mut self, archived: Archived) -> Result<(), WriterEnded> {
+        let up_to = archived.up_to;
+        if up_to < self.forgotten {
+            return Ok(());
+        }
+        if !self.writer.forget(archived) {
+            return Err(WriterEnded);
+        }
+        self.forgotten = up_to;
+        // What was doubted is replaced by now.
+        self.signs.doubted.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn has_to_stop(&self) -> bool {

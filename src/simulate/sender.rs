@@ -160,11 +160,12 @@ impl Sender {
     /// Sends the request until each of its events has a verdict; false when the simulation stopped
     /// before that, and an error when the server was away for too long.
     async fn settle(&mut self, began: Instant) -> Result<bool, String> {
-        let (first_sent, patience) = (Instant::now(), self.shared.give_up_after);
+        let (mut first_sent, patience) = (Instant::now(), self.shared.give_up_after);
         let (mut settled, mut attempts, mut pause) = (0, 0, FIRST_PAUSE);
         self.shared.tally.borrow_mut().under_way += self.planned.len() as u64;
         loop {
             let left = patience.saturating_sub(first_sent.elapsed()).max(FIRST_PAUSE);
+            let settled_before = settled;
             let again = match self.attempt(settled, left).await {
                 Ok(answer) => self.take(&answer, &mut settled, attempts > 0),
                 Err(error) => Some(Again::NoAnswer(error.to_string())),
@@ -177,6 +178,9 @@ impl Sender {
                 }
                 return Ok(true);
             };
+            if settled > settled_before {
+                (first_sent, pause) = (Instant::now(), FIRST_PAUSE);
+            }
             attempts += 1;
             let (reason, asked) = self.note(again, settled);
             if first_sent.elapsed() >= patience {

@@ -1,5 +1,6 @@
 //! What a server's answer says about an event, and whether that is right.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub struct NotNow {
     pub retry_after: Option<Duration>,
 }
 
-/// What is read of a body: of a problem the code, of a line of a bulk answer the status too.
+/// What is read of the body on a single event.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Body {
@@ -63,32 +64,57 @@ pub fn of_event(answer: &Answer) -> Verdict {
             reason: format!("{status} {}", code()).trim_end().to_owned(),
             retry_after: answer.retry_after,
         }),
-        status => Verdict::Impossible(format!("{status} {}", shortened(&answer.body))),
+        _ => impossible(answer),
     }
 }
 
-/// The answer to events that were sent together: a verdict for each, in their order. The error is a
-/// verdict on all of them.
+fn impossible(answer: &Answer) -> Verdict {
+    Verdict::Impossible(format!("{} {}", answer.status, shortened(&answer.body)))
+}
+
+/// The answer to events that were sent together: a verdict for each, in their order, up to the first
+/// that has to come again. The error is a verdict on all of them.
 pub fn of_batch(answer: &Answer, events: usize) -> Result<Vec<Verdict>, Verdict> {
-    if answer.status != 200 {
-        return Err(of_event(answer));
+    match of_event(answer) {
+        Verdict::NotNow(not_now) => return Err(Verdict::NotNow(not_now)),
+        _ if answer.status == 200 => {}
+        _ => return Err(impossible(answer)),
     }
-    let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let verdicts: Vec<_> = lines.take(events).map(|line| of_line(line, answer.retry_after)).collect();
+    let mut verdicts = Vec::with_capacity(events);
+    for line in answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).take(events) {
+        verdicts.push(of_line(line));
+        if let Some(Verdict::NotNow(_)) = verdicts.last() {
+            return Ok(verdicts);
+        }
+    }
     if verdicts.len() < events {
         let reason = format!("{} verdicts on {events} events", verdicts.len());
-        return Err(Verdict::Impossible(reason));
+        verdicts.push(Verdict::NotNow(NotNow { reason, retry_after: answer.retry_after }));
     }
     Ok(verdicts)
 }
 
-fn of_line(line: &[u8], retry_after: Option<Duration>) -> Verdict {
-    let Body { status, code } = serde_json::from_slice(line).unwrap_or_default();
-    match status.as_str() {
-        Some("accepted") => Verdict::Accepted,
-        Some("duplicate") => Verdict::Duplicate,
-        Some("refused") => Verdict::Refused(code),
-        Some("unavailable") => Verdict::NotNow(NotNow { reason: format!("unavailable {code}"), retry_after }),
+/// A line of the answer to a bulk.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Line<'a> {
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    code: Cow<'a, str>,
+    retry_after_s: Option<u64>,
+}
+
+fn of_line(line: &[u8]) -> Verdict {
+    let Line { status, code, retry_after_s } = serde_json::from_slice(line).unwrap_or_default();
+    match status.as_ref() {
+        "accepted" => Verdict::Accepted,
+        "duplicate" => Verdict::Duplicate,
+        "refused" => Verdict::Refused(code.into_owned()),
+        "unavailable" | "end" => Verdict::NotNow(NotNow {
+            reason: format!("{status} {code}").trim_end().to_owned(),
+            retry_after: retry_after_s.map(Duration::from_secs),
+        }),
         _ => Verdict::Impossible(shortened(line)),
     }
 }
@@ -174,9 +200,17 @@ mod tests {
         assert_eq!(verdicts[..3], [Verdict::Accepted, Verdict::Duplicate, Verdict::Refused("fault-not-found".into())]);
         assert!(matches!(&verdicts[3], Verdict::Impossible(line) if line.contains("invalid")), "{verdicts:?}");
         assert!(matches!(&verdicts[4], Verdict::NotNow(_)), "{verdicts:?}");
-        assert!(matches!(of_batch(&answer(200, lines), 6), Err(Verdict::Impossible(_))), "one is missing");
+        // From there on nothing was recorded; what follows tells of that, and is no verdict.
+        let end = "{\"status\":\"end\",\"complete\":false,\"code\":\"stopping\",\"retry_after_s\":3}\n";
+        assert_eq!(of_batch(&answer(200, &(lines.to_owned() + end)), 9).unwrap(), verdicts);
+        let stopping = NotNow { reason: "end stopping".into(), retry_after: Some(Duration::from_secs(3)) };
+        assert_eq!(of_batch(&answer(200, end), 9).unwrap(), [Verdict::NotNow(stopping)]);
+        let short = of_batch(&answer(200, &lines[..24]), 2).unwrap();
+        assert!(matches!(&short[..], [Verdict::Impossible(_), Verdict::NotNow(_)]), "it broke off: {short:?}");
         assert!(matches!(of_batch(&answer(503, "{}"), 5), Err(Verdict::NotNow(_))));
-        assert!(matches!(of_batch(&answer(404, "{}"), 5), Err(Verdict::Impossible(_))));
+        for status in [202, 404, 409, 422] {
+            assert!(matches!(of_batch(&answer(status, lines), 5), Err(Verdict::Impossible(_))), "{status}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 mod doubt;
+mod memory;
 mod projection;
 mod start;
 
@@ -18,7 +19,7 @@ use crate::support::{Folder, eventually};
 
 /// Segments of three records or so, and a line for each stretch that is archived.
 const TINY: [(&str, &str); 2] =
-    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::archive=debug")];
+    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::writer=debug")];
 
 impl Folder {
     pub fn archive(&self) -> PathBuf {
@@ -28,7 +29,7 @@ impl Folder {
 
 /// The last record that the writer of this process has forgotten.
 pub fn forgotten(server: &Server) -> u64 {
-    let last = server.lines_saying("the past is archived").pop();
+    let last = server.lines_saying("the past is forgotten").pop();
     last.map_or(0, |line| line["up_to"].as_str().unwrap().parse().unwrap())
 }
 

@@ -86,7 +86,7 @@ impl Folder {
 
     /// How many records the log has by now; a server may be writing it.
     pub fn records_so_far(&self) -> usize {
-        self.log_bytes().iter().filter(|byte| **byte == b'\n').count()
+        self.log_bytes().split(|byte| *byte == b'\n').count() - 1
     }
 
     /// The event ids in the log, in its order.

@@ -78,11 +78,12 @@ async fn events_that_are_sent_together_are_a_line_each_and_each_gets_its_verdict
     let folder = Folder::on_sqlite();
     // The second request finds a server that has no room for its fourth event.
     let server = StandIn::start(|number, asked| {
-        let lines = asked.body.lines().enumerate().map(|(at, _)| match (number, at) {
-            (1, 3..) => "{\"status\":\"unavailable\",\"code\":\"overloaded\"}\n",
-            _ => "{\"status\":\"accepted\",\"sequence\":1}\n",
-        });
-        (200, "content-type: application/x-ndjson\r\nretry-after: 0\r\n", lines.collect())
+        let accepted = "{\"status\":\"accepted\",\"sequence\":1}\n";
+        let lines = match number {
+            1 => accepted.repeat(3) + "{\"status\":\"unavailable\",\"code\":\"overloaded\",\"retry_after_s\":0}\n",
+            _ => accepted.repeat(asked.body.lines().count()),
+        };
+        (200, "content-type: application/x-ndjson\r\n", lines + "{\"status\":\"end\",\"complete\":true}\n")
     });
     let arguments = ["--to", &server.url(), "--orderly", "--events", "25", "--batch", "10"];
     let mut command = crate::support::server::lockstream(&folder);
