@@ -2,7 +2,7 @@
 # The one command that compares Lockstream with its peers: builds what is needed outside the sources,
 # runs all of them side by side on this machine, prints tables in Markdown. See tests/compare/README.md.
 #
-#   tests/compare.sh            # everything; some twelve minutes once it is built
+#   tests/compare.sh            # everything; about ten minutes once it is built
 #   tests/compare.sh --quick    # less of everything; about three
 #   tests/compare.sh --check    # start everybody, look at a few answers, measure nothing
 #   tests/compare.sh --help     # what else there is
@@ -41,8 +41,10 @@ if [[ -z $binary ]]; then
     cargo build --release --locked --bin lockstream --target-dir "$target"
     binary="$target/release/lockstream"
 fi
-PROTOC="${PROTOC:-$python/bin/protoc}" \
-    cargo build --release --locked --manifest-path tests/compare/Cargo.toml --target-dir "$place"
+export PROTOC="${PROTOC:-$python/bin/protoc}"
+own=(--release --locked --manifest-path tests/compare/Cargo.toml --target-dir "$place")
+if [[ " $* " == *" --check "* ]]; then cargo test "${own[@]}"; fi
+cargo build "${own[@]}"
 
 exec "$place/release/compare" --lockstream "$binary" --python "$python" --sources tests/compare \
     --data "$place/data" "$@"

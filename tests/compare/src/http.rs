@@ -112,11 +112,13 @@ impl Reader {
         }
     }
 
+    /// Moves so many bytes to the end of the body.
     async fn take(&mut self, length: usize) -> Result<()> {
+        let end = self.body.len() + length;
         let buffered = length.min(self.buffer.len());
         self.body.extend(self.buffer.drain(..buffered));
-        while self.body.len() < length {
-            let missing = u64::try_from(length - self.body.len()).unwrap_or(u64::MAX);
+        while self.body.len() < end {
+            let missing = u64::try_from(end - self.body.len()).unwrap_or(u64::MAX);
             if (&mut self.half).take(missing).read_buf(&mut self.body).await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -128,6 +130,56 @@ impl Reader {
         match self.half.read_buf(&mut self.buffer).await? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers a request with these bytes, so many at a time.
+    async fn answered_with(bytes: &'static str, piece: usize) -> (Result<u16>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        let addr = listener.local_addr().expect("it has an address");
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            for piece in bytes.as_bytes().chunks(piece) {
+                stream.write_all(piece).await?;
+                tokio::task::yield_now().await;
+            }
+            stream.shutdown().await
+        });
+        let mut connection = Connection::open(addr).await.expect("somebody listens");
+        let status = connection.ask(&request("GET", "/", "", "")).await;
+        let _ = serving.await;
+        (status, String::from_utf8_lossy(connection.body()).into_owned())
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_to_its_end_however_it_comes() {
+        let whole = "HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nhello";
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+        for piece in [1, 7, 1_000] {
+            for (bytes, expected) in [(whole, 202), (chunked, 200)] {
+                let (status, body) = answered_with(bytes, piece).await;
+                assert_eq!((status.ok(), body.as_str()), (Some(expected), "hello"), "{piece} bytes at a time");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_an_error() {
+        for bytes in [
+            "HTTP/1.1 202 Acc",
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 5\r\n\r\nhel",
+            "HTTP/1.1 202 Accepted\r\n\r\n",
+        ] {
+            let (status, _) = answered_with(bytes, 1_000).await;
+            assert!(status.is_err(), "{bytes}");
         }
     }
 }

@@ -56,7 +56,7 @@ pub async fn all(bench: &mut Bench) -> Result<Vec<Measure>, Failure> {
         server = same;
     }
     if bench.options.wants(Subject::Startup) {
-        measures.push(startup(bench, &mut server, events, empty_bytes).await?);
+        measures.extend(startup(bench, &mut server, events, empty_bytes).await?);
     }
     server.kill();
     if bench.options.wants(Subject::Replay) {
@@ -191,7 +191,8 @@ async fn reads(bench: &mut Bench, server: Server, paths: &Paths) -> Result<(Meas
     let (others, _) = lines(vec![ceiling]);
     let mut all = vec![tally.line(Kind::Lockstream.name(), None)];
     all.extend(others);
-    let title = format!("Queries of the contract, {readers} connections, {} reservations", paths.reservations);
+    let title =
+        format!("Queries of the contract, {readers} connections, more than {} reservations", paths.reservations);
     let mut measure = Measure::new(title, "answers/s", all);
     measure
         .remarks
@@ -200,31 +201,31 @@ async fn reads(bench: &mut Bench, server: Server, paths: &Paths) -> Result<(Meas
 }
 
 /// Kills it and starts it again.
-async fn startup(bench: &mut Bench, server: &mut Server, events: u64, empty: u64) -> Result<Measure, Failure> {
+async fn startup(bench: &mut Bench, server: &mut Server, events: u64, empty: u64) -> Result<[Measure; 2], Failure> {
     let (mut seconds, mut bytes) = (Vec::new(), Vec::new());
-    let mut after_load = vec![server.resident_bytes() as f64 / events as f64];
-    after_load.push((server.resident_bytes().saturating_sub(empty)) as f64 / events as f64);
+    let of_each = |bytes: u64| bytes as f64 / events as f64;
+    let loaded = of_each(server.resident_bytes());
     for round in 1..=bench.options.rounds().min(3) {
         server.kill();
         *server = Server::start(Kind::Lockstream, &bench.programs, &server.folder.clone()).await?;
         seconds.push(server.started_in.as_secs_f64());
-        bytes.push(server.resident_bytes() as f64 / events as f64);
+        bytes.push(of_each(server.resident_bytes()));
         eprintln!("  round {round}: ready in {:.2} s", server.started_in.as_secs_f64());
     }
-    let mut start = Line::new("from the start of the process to ready, seconds", seconds);
-    start.remark = format!("{:.0} events folded per second", events as f64 / start.median);
-    let mut memory = Line::new("resident memory then, bytes for each accepted event", bytes);
-    memory.remark = format!(
-        "before the kill, under load: {:.1} ({:.1} more than the empty server's {:.1} MiB)",
-        after_load[0],
-        after_load[1],
-        empty as f64 / f64::from(1 << 20),
-    );
-    let mut measure = Measure::new(format!("Start after `kill -9`, {events} events"), "see the line", Vec::new());
-    measure.lines = vec![start, memory];
-    measure.smaller_is_better = true;
-    measure.remarks.push("The log is in the page cache; a start of the machine reads it from the disk first.".into());
-    Ok(measure)
+    let mut start = Line::new("from the start of the process to ready", seconds);
+    start.remark = format!("{:.0} events/s", events as f64 / start.median);
+    let mut start = Measure::new(format!("Start after `kill -9`, {events} events"), "s", vec![start]);
+    start.remarks.push("The log is in the page cache; a start of the machine reads it from the disk first.".into());
+    let more: Vec<_> = bytes.iter().map(|bytes| bytes - of_each(empty)).collect();
+    let mut more = Line::new("the same without what an empty server has", more);
+    more.remark = format!("that is {:.1} MiB", empty as f64 / f64::from(1 << 20));
+    let lines =
+        vec![Line::new("after the start", bytes), more, Line::new("before the kill, after the load", vec![loaded])];
+    let mut memory =
+        Measure::new(format!("Resident memory with {events} accepted events"), "bytes an event", Vec::new());
+    memory.lines = lines;
+    (start.smaller_is_better, memory.smaller_is_better) = (true, true);
+    Ok([start, memory])
 }
 
 /// The commands that read the whole log; no server runs.

@@ -2,7 +2,6 @@
 //! at a given rate, whatever it answers (open loop; the latency then counts from when the event was
 //! due). What is sent is made before the clock starts.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -25,8 +24,6 @@ const GRACE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(5);
 /// How often the open loop hands out what is due.
 const PACE: Duration = Duration::from_micros(250);
-/// Appends to UmaDB share this many connections of HTTP/2.
-const CHANNELS: usize = 8;
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// What goes out at once.
@@ -114,7 +111,8 @@ enum Way {
     UmaDb(Arc<AsyncUmaDbClient>),
 }
 
-async fn ways(kind: Kind, addr: SocketAddr, count: usize) -> Result<Vec<Way>, Failure> {
+async fn ways(server: &Server, count: usize) -> Result<Vec<Way>, Failure> {
+    let Server { kind, addr, channels, .. } = *server;
     let mut ways = Vec::with_capacity(count);
     let mut shared = Vec::new();
     for number in 0..count {
@@ -122,11 +120,11 @@ async fn ways(kind: Kind, addr: SocketAddr, count: usize) -> Result<Vec<Way>, Fa
             ways.push(Way::Http(Connection::open(addr).await?));
             continue;
         }
-        if number < CHANNELS {
+        if number < channels {
             let client = UmaDbClient::new(format!("http://{addr}")).connect_async().await;
             shared.push(Arc::new(client.map_err(|error| format!("no connection to UmaDB: {error}"))?));
         }
-        ways.push(Way::UmaDb(Arc::clone(&shared[number % CHANNELS])));
+        ways.push(Way::UmaDb(Arc::clone(&shared[number % channels])));
     }
     Ok(ways)
 }
@@ -181,7 +179,7 @@ pub async fn closed_loop(
     lanes: Vec<Vec<Parcel>>,
     limit: Option<Duration>,
 ) -> Result<Answers, Failure> {
-    let ways = ways(server.kind, server.addr, lanes.len()).await?;
+    let ways = ways(server, lanes.len()).await?;
     let start = Arc::new(Barrier::new(lanes.len() + 1));
     let over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
@@ -227,7 +225,7 @@ pub async fn open_loop(
     lanes: Vec<Vec<Parcel>>,
     rate: f64,
 ) -> Result<(Answers, Vec<Duration>), Failure> {
-    let ways = ways(server.kind, server.addr, lanes.len()).await?;
+    let ways = ways(server, lanes.len()).await?;
     let total: usize = lanes.iter().map(Vec::len).sum();
     let mut tasks = JoinSet::new();
     let mut queues = Vec::new();

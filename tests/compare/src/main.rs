@@ -16,9 +16,11 @@ mod server;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use crate::bench::Bench;
 use crate::options::{Options, Subject};
@@ -59,8 +61,9 @@ async fn run(options: Options) -> Result<(), Failure> {
     let mut bench = Bench::new(options, programs, folder.0.clone());
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // Whichever way it ends, all servers are dropped, and so killed, and the folder is removed.
+    let limit = Duration::from_secs(bench.options.limit * 60);
     tokio::select! {
-        done = work(&mut bench) => done,
+        done = timeout(limit, work(&mut bench)) => done.map_err(|_| "it took longer than --limit")?,
         _ = interrupt.recv() => Err("interrupted".into()),
         _ = terminate.recv() => Err("terminated".into()),
     }

@@ -18,6 +18,15 @@ pub async fn single(bench: &mut Bench, connections: u32) -> Result<Measure, Fail
     let mut contestants = Vec::new();
     for kind in bench.options.contestants(&EVERYBODY) {
         contestants.push(bench.contestant(kind, Packing::Single).await?);
+        // It may let all share one connection, which is its best, or have as many as the others have.
+        if kind == Kind::UmaDb && connections > 1 {
+            let mut many = bench.contestant(kind, Packing::Single).await?;
+            many.server.channels = connections as usize;
+            many.who = format!("{}, {connections} connections", many.who);
+            contestants.push(many);
+            let [.., one, _] = contestants.as_mut_slice() else { continue };
+            one.who = format!("{}, {connections} appends in flight on 1 connection", one.who);
+        }
     }
     bench.turns(&mut contestants, connections).await?;
     let (lines, acknowledged) = lines(contestants);
@@ -95,10 +104,14 @@ pub async fn bulk(bench: &mut Bench) -> Result<Measure, Failure> {
     }
     let lacking = contestants.is_empty();
     if bench.options.peers.contains(&Kind::UmaDb) {
-        contestants.push(bench.contestant(Kind::UmaDb, Packing::Batch).await?);
-        let mut unconditional = bench.contestant(Kind::UmaDb, Packing::BatchUnconditional).await?;
-        unconditional.who.push_str(", not asked whether it knows an event");
-        contestants.push(unconditional);
+        for packing in [Packing::Batch, Packing::BatchUnconditional] {
+            let mut one = bench.contestant(Kind::UmaDb, packing).await?;
+            one.server.channels = connections as usize;
+            if packing == Packing::BatchUnconditional {
+                one.who.push_str(", not asked whether it knows an event");
+            }
+            contestants.push(one);
+        }
     }
     bench.turns(&mut contestants, connections).await?;
     let (mut lines, acknowledged) = lines(contestants);

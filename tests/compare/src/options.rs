@@ -74,6 +74,10 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
 
+    /// When to give up, in minutes: something hangs then.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    pub limit: u64,
+
     /// Write all figures, round by round, to this file too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

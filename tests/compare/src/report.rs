@@ -58,6 +58,51 @@ impl Measure {
         }
         Self { title: title.into(), unit, smaller_is_better: false, lines, remarks: Vec::new() }
     }
+
+    /// The table, without the columns that nobody has anything for.
+    fn table(&self, better: &str) -> String {
+        let rounds = self.lines.iter().map(|line| line.rounds.len()).max().unwrap_or(0);
+        let spread = if rounds > 1 { ": median (lowest to highest)" } else { "" };
+        let figures = format!("{}{better}{spread}", self.unit);
+        let heads = ["", &figures, "Lockstream to this", "CPU-s per million: server + loader", "syncs per million", ""];
+        let mut columns = heads.map(|head| vec![head.to_owned()]).to_vec();
+        for line in &self.lines {
+            for (column, cell) in columns.iter_mut().zip(line.cells()) {
+                column.push(cell);
+            }
+        }
+        let is_filled = |column: &Vec<String>| column.iter().skip(1).any(|cell| !cell.is_empty());
+        columns.retain(is_filled);
+        let mut text = String::new();
+        for row in 0..=self.lines.len() {
+            let cells: Vec<&str> = columns.iter().map(|column| column[row].as_str()).collect();
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+            if row == 0 {
+                let _ = writeln!(text, "|{}", "---|".repeat(columns.len()));
+            }
+        }
+        text
+    }
+}
+
+impl Line {
+    fn cells(&self) -> [String; 6] {
+        let figures = match bounds(&self.rounds) {
+            Some((lowest, highest)) if self.rounds.len() > 1 => {
+                format!("{} ({} to {})", figure(self.median), figure(lowest), figure(highest))
+            }
+            Some(_) => figure(self.median),
+            None => "not measured".to_owned(),
+        };
+        let cpu = match (self.cpu_seconds_per_million, self.loader_cpu_seconds_per_million) {
+            (Some(server), Some(loader)) => format!("{} + {}", figure(server), figure(loader)),
+            (Some(server), None) => figure(server),
+            _ => String::new(),
+        };
+        let ratio = self.ours_to_this.map_or_else(String::new, ratio);
+        let syncs = self.syncs_per_million.map_or_else(String::new, figure);
+        [self.who.clone(), figures, ratio, cpu, syncs, self.remark.clone()]
+    }
 }
 
 /// Adds up the rounds of one contestant.
@@ -113,28 +158,7 @@ impl Report {
         for measure in &self.measures {
             let better = if measure.smaller_is_better { ", smaller is better" } else { "" };
             let _ = writeln!(text, "\n### {}\n", measure.title);
-            let _ = writeln!(
-                text,
-                "| | {}{better}: median (lowest to highest) | Lockstream to this | CPU-s per million, server + loader | syncs per million | |\n|---|---|---|---|---|---|",
-                measure.unit
-            );
-            for line in &measure.lines {
-                let ratio = line.ours_to_this.map_or_else(String::new, ratio);
-                let cpu = match (line.cpu_seconds_per_million, line.loader_cpu_seconds_per_million) {
-                    (Some(server), Some(loader)) => format!("{} + {}", figure(server), figure(loader)),
-                    (Some(server), None) => figure(server),
-                    _ => String::new(),
-                };
-                let syncs = line.syncs_per_million.map_or_else(String::new, figure);
-                let spread = match bounds(&line.rounds) {
-                    Some((lowest, highest)) if line.rounds.len() > 1 => {
-                        format!("{} ({} to {})", figure(line.median), figure(lowest), figure(highest))
-                    }
-                    Some(_) => figure(line.median),
-                    None => "not measured".to_owned(),
-                };
-                let _ = writeln!(text, "| {} | {spread} | {ratio} | {cpu} | {syncs} | {} |", line.who, line.remark);
-            }
+            text.push_str(&measure.table(better));
             for remark in &measure.remarks {
                 let _ = writeln!(text, "\n{remark}");
             }
@@ -166,11 +190,14 @@ pub fn quantile_ms(durations: &mut [Duration], share: f64) -> f64 {
 }
 
 fn ratio(value: f64) -> String {
-    if value < 1.0 { format!("{:.1} %", value * 100.0) } else { format!("{value:.2} ×") }
+    if value < 0.995 { format!("{:.1} %", value * 100.0) } else { format!("{value:.2} ×") }
 }
 
 /// Three figures that matter, and a mark for each thousand.
 fn figure(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
     if value < 10.0 {
         return format!("{value:.2}");
     }
@@ -208,6 +235,16 @@ mod tests {
         assert!((quantile_ms(&mut hundred, 0.99) - 99.0).abs() < 1e-9);
         assert!((quantile_ms(&mut hundred, 0.5) - 50.0).abs() < 1e-9);
         assert!((quantile_ms(&mut hundred[..1], 0.99) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_table_shows_only_the_columns_that_are_filled() {
+        let ours = Line::new("ours", vec![3.0]);
+        let theirs = Line { syncs_per_million: Some(2_000.0), ..Line::new("theirs", vec![6.0]) };
+        let table = Measure::new("rate", "events/s", vec![ours, theirs]).table("");
+        let expected = "|  | events/s | Lockstream to this | syncs per million |\n|---|---|---|---|\n\
+                        | ours | 3.00 |  |  |\n| theirs | 6.00 | 50.0 % | 2,000 |\n";
+        assert_eq!(table, expected);
     }
 
     #[test]
