@@ -169,7 +169,7 @@ async fn a_client_that_sends_all_before_it_reads_is_served() {
     let head = format!("POST /events/batch HTTP/1.0\r\ncontent-type: {NDJSON}\r\ncontent-length: {length}\r\n\r\n");
     wire.send(head + &body).await;
 
-    let answer = wire.to_end().await;
+    let answer = wire.everything().await;
 
     let (_, lines) = answer.split_once("\r\n\r\n").unwrap();
     let answered = Answered::of_text(lines);

@@ -130,7 +130,7 @@ impl Wire {
     }
 
     /// Everything up to the end of the connection.
-    pub async fn to_end(&mut self) -> String {
+    pub async fn everything(&mut self) -> String {
         while self.fill().await {}
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
     }
