@@ -230,3 +230,27 @@ async fn a_client_that_goes_away_leaves_its_events_in_order_and_its_place_to_oth
         (&json!(3_000 - recorded.len()), &json!(recorded.len()))
     );
 }
+
+#[tokio::test]
+async fn who_asks_beforehand_is_told_to_go_on_or_why_not() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let body = ndjson(&story("north", 2));
+    let ask = |content_type: &str| {
+        let length = body.len();
+        format!(
+            "POST /events/batch HTTP/1.1\r\nhost: test\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-type: \
+             {content_type}\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    let mut wire = Wire::connect(&server).await;
+    wire.send(ask(NDJSON)).await;
+    assert_eq!(wire.reply().await.unwrap().status, 100);
+    wire.send(&body).await;
+    let answer = wire.everything().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"accepted\":2"), "{answer}");
+
+    let mut wire = Wire::connect(&server).await;
+    wire.send(ask("text/csv")).await;
+    assert_eq!(wire.reply().await.unwrap().code(), "unsupported-media-type");
+}
