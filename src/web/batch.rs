@@ -38,6 +38,10 @@ use crate::web::{App, SharedApp};
 /// pieces of some kilobytes, and each chunk costs a sync.
 const LINGER: Duration = Duration::from_millis(2);
 
+/// How long the rest of a body that is cut is read and thrown away, so that its sender finds the last
+/// line. A stop waits for that too.
+const DISCARD_LIMIT: Duration = Duration::from_secs(1);
+
 /// Report many events
 ///
 /// Takes one event a line, or a JSON array of events, and answers with one line for each, in order, as
@@ -110,7 +114,7 @@ pub async fn respond(app: Arc<App>, request: Request, dialect: Dialect) -> Resul
         // Who went away needs no last line.
         let _ = exchange.lines.send(&exchange.outbox);
         if is_cut {
-            discard(body, Instant::now() + app.limits.body_timeout);
+            discard(body, Instant::now() + DISCARD_LIMIT);
         }
     });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(answers)).into_response())

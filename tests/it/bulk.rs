@@ -1,7 +1,11 @@
 //! Bulk: many events in one request, in order, each with its own verdict.
 
 mod arrays;
+mod durable;
+mod hostile;
 mod import;
+mod splitter;
+mod talk;
 mod verdicts;
 
 use std::convert::Infallible;
