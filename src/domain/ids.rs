@@ -4,9 +4,9 @@
 //! no case folding, no Unicode normalisation, no trimming. Events are named by a UUID.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::Serialize;
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 /// The longest identifier that is accepted, in characters (Unicode scalar values).
@@ -43,14 +43,15 @@ macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// 1 to 128 characters, no control characters, compared exactly. Cheap to clone.
+        /// 1 to 128 characters, no control characters, compared exactly. Cheap to clone, and cheap to
+        /// compare: up to 23 bytes lie here, and not behind a pointer.
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks the text; the error says what is wrong with it.
             pub fn parse(text: &str) -> Result<Self, IdError> {
-                check_text(text).map(|()| Self(text.into()))
+                check_text(text).map(|()| Self(SmolStr::new(text)))
             }
 
             #[must_use]

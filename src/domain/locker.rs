@@ -48,6 +48,10 @@ impl Locker {
         self.compartments.get(id)
     }
 
+    pub fn compartment_statuses(&self) -> impl Iterator<Item = CompartmentStatus> {
+        self.compartments.iter().map(|(id, compartment)| compartment.status(id))
+    }
+
     pub fn compartment_ids(&self) -> impl Iterator<Item = &CompartmentId> {
         self.compartments.keys()
     }

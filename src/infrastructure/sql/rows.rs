@@ -29,22 +29,51 @@ type Chunks<'r> = Box<dyn Iterator<Item = String> + Send + 'r>;
 impl<'r> RowParameters<'r> {
     pub fn of(rows: &'r Rows) -> Self {
         Self {
-            lockers: in_chunks(&rows.lockers, |row| {
-                let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } =
-                    row;
-                (locker_id, compartments, active_reservations, degraded_compartments, state_hash)
-            }),
-            compartments: in_chunks(&rows.compartments, |row| {
-                let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
-                (&row.locker_id, compartment_id, degraded, active_reservation)
-            }),
-            reservations: in_chunks(&rows.reservations, |row| (&row.reservation_id, row.status)),
+            lockers: in_chunks(
+                &rows.lockers,
+                |row| (&row.locker_id, ""),
+                |row| {
+                    let LockerSummary {
+                        locker_id,
+                        compartments,
+                        active_reservations,
+                        degraded_compartments,
+                        state_hash,
+                    } = row;
+                    (locker_id, compartments, active_reservations, degraded_compartments, state_hash)
+                },
+            ),
+            compartments: in_chunks(
+                &rows.compartments,
+                |row| (&row.locker_id, row.status.compartment_id.as_str()),
+                |row| {
+                    let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
+                    (&row.locker_id, compartment_id, degraded, active_reservation)
+                },
+            ),
+            reservations: in_chunks(
+                &rows.reservations,
+                |row| &row.reservation_id,
+                |row| (&row.reservation_id, row.status),
+            ),
         }
     }
 }
 
-fn in_chunks<'r, R: Sync, T: Serialize>(rows: &'r [R], columns: impl Fn(&'r R) -> T + Copy + Send + 'r) -> Chunks<'r> {
-    Box::new(rows.chunks(MAX_STATEMENT_ROWS).map(move |chunk| json_rows(chunk.iter().map(columns))))
+/// In the order of their keys, so that a database which keeps them in that order goes through its
+/// pages once.
+fn in_chunks<'r, R: Sync, K: Ord, T: Serialize>(
+    rows: &'r [R],
+    key: impl Fn(&'r R) -> K,
+    columns: impl Fn(&'r R) -> T + Copy + Send + 'r,
+) -> Chunks<'r> {
+    let mut sorted: Vec<_> = rows.iter().collect();
+    sorted.sort_unstable_by_key(|row| key(row));
+    let begins = (0..sorted.len()).step_by(MAX_STATEMENT_ROWS);
+    Box::new(begins.map(move |begin| {
+        let end = sorted.len().min(begin + MAX_STATEMENT_ROWS);
+        json_rows(sorted[begin..end].iter().map(|row| columns(row)))
+    }))
 }
 
 /// Rows or keys as one parameter.
