@@ -282,7 +282,11 @@ fn byte_progress(doing: &'static str) -> ProgressBar {
     ProgressBar::new(0).with_style(style).with_message(doing)
 }
 
+/// Called for every record, so it does nothing most of the time.
 fn show(bar: &ProgressBar, read: ReadBytes) {
-    bar.set_length(read.total);
-    bar.set_position(read.done);
+    const STEPS: u64 = 1_000;
+    if read.done.saturating_sub(bar.position()) > read.total / STEPS {
+        bar.set_length(read.total);
+        bar.set_position(read.done);
+    }
 }

@@ -298,6 +298,21 @@ enum AtCheckpoint {
     Nothing,
 }
 
+impl AtCheckpoint {
+    /// Whether nobody will ask for what was touched up to here.
+    fn needs_nothing_of(self, head: Head) -> bool {
+        match self {
+            Self::Forget(checkpoint) => head.sequence < checkpoint.sequence,
+            // A rebuild writes the rows of everything.
+            Self::NoteHashes(_) => true,
+            Self::Nothing => false,
+        }
+    }
+}
+
+/// After how many records that is really forgotten.
+const FORGET_EVERY: u64 = 1_024;
+
 /// Recovers and folds the log of a locked folder, after the past that is known already.
 fn open_log(
     folder: &DataFolder,
@@ -329,6 +344,9 @@ fn open_log(
                 AtCheckpoint::Forget(checkpoint) if checkpoint == head => touched = Touched::default(),
                 AtCheckpoint::NoteHashes(checkpoint) if checkpoint == head => noted = Some(world.state_hashes()),
                 _ => {}
+            }
+            if at_checkpoint.needs_nothing_of(head) && head.sequence.get().is_multiple_of(FORGET_EVERY) {
+                touched = Touched::default();
             }
             last_recorded_at = Some(record.recorded_at);
             Ok::<(), FoldError>(())

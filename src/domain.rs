@@ -6,6 +6,7 @@
 pub mod event;
 pub mod fault;
 pub mod hash;
+pub mod hashing;
 pub mod ids;
 pub mod locker;
 pub mod record;

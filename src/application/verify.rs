@@ -15,6 +15,9 @@ use crate::domain::world::{Counts, Touched, World};
 /// How many differing rows are named one by one; the rest are counted.
 const MAX_NAMED_ROWS: usize = 20;
 
+/// After how many records it is forgotten what they touched.
+const FORGET_EVERY: u64 = 1_024;
+
 /// What a verification saw.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -51,6 +54,8 @@ pub struct Verification {
     expected_head: Option<Head>,
     findings: Vec<Finding>,
     notes: Vec<String>,
+    /// Nobody asks for it; kept so that not every record makes it anew.
+    touched: Touched,
     /// After a record that the rules refuse the fold means nothing any more.
     fold_broken: bool,
 }
@@ -75,8 +80,11 @@ impl Verification {
     /// Takes the next record, whose chain the reader has proven.
     pub fn take(&mut self, record: &Record, head: Head) {
         self.head = head;
+        if head.sequence.get().is_multiple_of(FORGET_EVERY) {
+            self.touched = Touched::default();
+        }
         if !self.fold_broken
-            && let Err(error) = self.world.replay(record, &mut Touched::default())
+            && let Err(error) = self.world.replay(record, &mut self.touched)
         {
             self.fold_broken = true;
             let detail = format!("sequence {}: {error}. The rest of the log is not folded.", record.sequence);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 /// The longest identifier that is accepted, in characters (Unicode scalar values).
@@ -43,14 +44,15 @@ macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// 1 to 128 characters, no control characters, compared exactly. Cheap to clone.
+        /// 1 to 128 characters, no control characters, compared exactly. Cheap to clone, and cheap to
+        /// compare: up to 23 bytes lie here, and not behind a pointer.
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks the text; the error says what is wrong with it.
             pub fn parse(text: &str) -> Result<Self, IdError> {
-                check_text(text).map(|()| Self(text.into()))
+                check_text(text).map(|()| Self(SmolStr::new(text)))
             }
 
             #[must_use]
@@ -58,10 +60,10 @@ macro_rules! text_id {
                 &self.0
             }
 
-            /// The text itself, shared and not copied.
+            /// The text by itself; a long one is shared and not copied.
             #[must_use]
             pub fn to_shared(&self) -> Arc<str> {
-                Arc::clone(&self.0)
+                self.0.clone().into()
             }
         }
 

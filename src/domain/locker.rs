@@ -52,6 +52,10 @@ impl Locker {
         self.compartments.iter()
     }
 
+    pub fn compartment_statuses(&self) -> impl Iterator<Item = CompartmentStatus> {
+        self.compartments.iter().map(|(id, compartment)| compartment.status(id))
+    }
+
     pub fn compartment_ids(&self) -> impl Iterator<Item = &CompartmentId> {
         self.compartments.keys()
     }

@@ -14,12 +14,13 @@ pub mod past;
 pub mod present;
 mod rules;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use crate::domain::event::json::ContentDigest;
 use crate::domain::event::{Event, Severity};
 use crate::domain::fault::Fault;
 use crate::domain::hash::StateHash;
+use crate::domain::hashing::{HashMap, HashSet};
 use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
 use crate::domain::locker::{Compartment, Locker};
 use crate::domain::record::{Record, RecordedAt};
@@ -198,16 +199,20 @@ impl World {
 
     /// The rows of everything, in a world that has forgotten nothing.
     pub fn all_rows(&mut self) -> Rows {
-        let compartments = self
-            .lockers
-            .iter()
-            .flat_map(|(locker_id, locker)| locker.compartment_ids().map(|id| (locker_id.clone(), id.clone())));
-        let everything = Touched {
-            compartments: compartments.collect(),
-            lockers: self.lockers.keys().cloned().collect(),
-            reservations: self.reservations.iter().map(|(id, known)| (id.clone(), known.state)).collect(),
+        let mut rows = Rows::default();
+        for (locker_id, locker) in &mut self.lockers {
+            rows.lockers.push(locker.summary(locker_id));
+            let compartments = locker.compartment_statuses();
+            rows.compartments
+                .extend(compartments.map(|status| CompartmentRow { locker_id: locker_id.clone(), status }));
+        }
+        let reservations = self.reservations.iter();
+        let status = |(id, known): (&ReservationId, &Reservation)| ReservationStatus {
+            reservation_id: id.clone(),
+            status: known.state,
         };
-        self.rows(&everything)
+        rows.reservations = reservations.map(status).collect();
+        rows
     }
 
     #[must_use]

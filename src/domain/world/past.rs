@@ -1,7 +1,7 @@
 //! What was and can never change again: how the world gives it up, and how it decides without
 //! holding it.
 
-use std::collections::HashMap;
+use crate::domain::hashing::HashMap;
 use std::hash::Hash;
 
 use crate::domain::event::{

@@ -25,13 +25,22 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    fn of<'r, R, const WIDTH: usize>(
+    /// In the order of their keys, so that a database which keeps them in that order goes through its
+    /// pages once.
+    fn of<'r, R: Sync, K: Ord, const WIDTH: usize>(
         table: &'static Table,
         rows: &'r [R],
-        cells: impl Fn(&'r R) -> [Cell; WIDTH] + 'r,
-    ) -> impl Iterator<Item = Self> + 'r {
+        key: impl Fn(&'r R) -> K,
+        cells: impl Fn(&'r R) -> [Cell; WIDTH] + Send + 'r,
+    ) -> impl Iterator<Item = Self> + Send + 'r {
         debug_assert_eq!(table.width(), WIDTH, "a cell for each column");
-        rows.chunks(MAX_CHUNK_ROWS).map(move |chunk| Self { table, cells: chunk.iter().flat_map(&cells).collect() })
+        let mut sorted: Vec<_> = rows.iter().collect();
+        sorted.sort_unstable_by_key(|row| key(row));
+        let begins = (0..sorted.len()).step_by(MAX_CHUNK_ROWS);
+        begins.map(move |begin| {
+            let end = sorted.len().min(begin + MAX_CHUNK_ROWS);
+            Self { table, cells: sorted[begin..end].iter().flat_map(|row| cells(row)).collect() }
+        })
     }
 
     /// As one parameter: a JSON array of arrays.
@@ -43,28 +52,41 @@ impl Chunk {
 /// The rows of one transaction and its checkpoint. Each chunk is made when its turn comes: a
 /// transaction must not stand idle for long, nor everything be there twice.
 pub fn chunks(rows: &Rows, head: Head) -> impl Iterator<Item = Chunk> + Send {
-    let lockers = Chunk::of(&LOCKERS, &rows.lockers, |row| {
-        let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } = row;
-        [
-            Cell::Text(locker_id.to_shared()),
-            Cell::Count(*compartments),
-            Cell::Count(*active_reservations),
-            Cell::Count(*degraded_compartments),
-            Cell::Text(state_hash.to_string().into()),
-        ]
-    });
-    let compartments = Chunk::of(&COMPARTMENTS, &rows.compartments, |row| {
-        let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
-        [
-            Cell::Text(row.locker_id.to_shared()),
-            Cell::Text(compartment_id.to_shared()),
-            Cell::Flag(*degraded),
-            active_reservation.as_ref().map_or(Cell::Null, |id| Cell::Text(id.to_shared())),
-        ]
-    });
-    let reservations = Chunk::of(&RESERVATIONS, &rows.reservations, |row| {
-        [Cell::Text(row.reservation_id.to_shared()), Cell::Text(row.status.as_str().into())]
-    });
+    let lockers = Chunk::of(
+        &LOCKERS,
+        &rows.lockers,
+        |row| &row.locker_id,
+        |row| {
+            let LockerSummary { locker_id, compartments, active_reservations, degraded_compartments, state_hash } = row;
+            [
+                Cell::Text(locker_id.to_shared()),
+                Cell::Count(*compartments),
+                Cell::Count(*active_reservations),
+                Cell::Count(*degraded_compartments),
+                Cell::Text(state_hash.to_string().into()),
+            ]
+        },
+    );
+    let compartments = Chunk::of(
+        &COMPARTMENTS,
+        &rows.compartments,
+        |row| (&row.locker_id, &row.status.compartment_id),
+        |row| {
+            let CompartmentStatus { compartment_id, degraded, active_reservation } = &row.status;
+            [
+                Cell::Text(row.locker_id.to_shared()),
+                Cell::Text(compartment_id.to_shared()),
+                Cell::Flag(*degraded),
+                active_reservation.as_ref().map_or(Cell::Null, |id| Cell::Text(id.to_shared())),
+            ]
+        },
+    );
+    let reservations = Chunk::of(
+        &RESERVATIONS,
+        &rows.reservations,
+        |row| &row.reservation_id,
+        |row| [Cell::Text(row.reservation_id.to_shared()), Cell::Text(row.status.as_str().into())],
+    );
     let cells = vec![Cell::Count(1), Cell::Count(head.sequence.get()), Cell::Text(head.chain_hash.to_string().into())];
     lockers.chain(compartments).chain(reservations).chain([Chunk { table: &CHECKPOINT, cells }])
 }

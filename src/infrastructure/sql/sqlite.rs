@@ -27,6 +27,9 @@ use crate::infrastructure::sql::{Dialect, Done, FileNumber, SqlLimits, failed, n
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
+/// What the file that is being made may have of its pages in memory: 64 MiB, as SQLite spells that.
+const FRESH_CACHE: &str = "-65536";
+
 const OPENING: &str = "could not be opened";
 
 /// A SQLite file and what may be done to it.
@@ -39,6 +42,8 @@ pub struct SqlitePlace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Writable,
+    /// Written before anybody else knows of it, and thrown away if anything goes wrong meanwhile.
+    Fresh,
     /// Read beside the process that writes.
     ReadOnly,
     /// Read without a lock and without companions, so nothing is written near it.
@@ -49,6 +54,11 @@ impl SqlitePlace {
     #[must_use]
     pub fn writable(path: &Path) -> Self {
         Self { path: path.to_owned(), access: Access::Writable }
+    }
+
+    /// A file that is not in use yet. It has to be synced before it is.
+    fn fresh(path: &Path) -> Self {
+        Self { path: path.to_owned(), access: Access::Fresh }
     }
 }
 
@@ -76,6 +86,12 @@ impl Dialect for Sqlite {
                 .journal_mode(SqliteJournalMode::Wal)
                 // A crash may take back transactions, never the file's order: the log has them all.
                 .synchronous(SqliteSynchronous::Normal),
+            (Role::Writer, Access::Fresh) => options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Off)
+                // What a transaction changes is written once, and not on the way as well.
+                .pragma("cache_size", FRESH_CACHE),
             (_, access) => options.read_only(true).immutable(access == Access::AtRest),
         };
         let mut connection = options.connect().await.map_err(failed(OPENING))?;
@@ -125,7 +141,7 @@ impl Dialect for Sqlite {
         let succession = Arc::clone(&live.succession).lock_owned().await;
         let replacement =
             SqliteReplacement::beside(&live.place.path).map_err(|error| StoreError::new(OPENING, error))?;
-        let store = SqlStore::new(SqlitePlace::writable(replacement.path()), live.limits);
+        let store = SqlStore::new(SqlitePlace::fresh(replacement.path()), live.limits);
         store.open().await?;
         Ok(Box::new(SqliteSuccessor { live: Arc::clone(live), store, replacement, _succession: succession }))
     }

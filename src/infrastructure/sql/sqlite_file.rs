@@ -82,6 +82,8 @@ impl SqliteReplacement {
             let message = format!("the new one is not whole: {} is not empty", unsettled.display());
             return Err(io::Error::other(message));
         }
+        // Nothing of it was synced while it was made.
+        File::open(&new)?.sync_all()?;
         let folder = File::open(folder_of(&self.old))?;
         let [old, wal, index] = family(&self.old);
         remove_if_present(&old)?;
