@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::statvfs;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::entry::{self, ENTRY_BYTES, Entry, Kind};
 use super::file;
@@ -19,7 +19,7 @@ use super::merge;
 use super::run::{Run, RunWriter, Stamp};
 use super::sealed::{FileState, MARK_BYTES, Mark, Sealed};
 use super::snapshot::Snapshot;
-use super::{FileArchive, damaged};
+use super::{FileArchive, damaged, failure};
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::domain::hash::ChainHash;
 use crate::domain::ids::Sequence;
@@ -247,34 +247,13 @@ impl FileArchivist {
 
 impl Archivist for FileArchivist {
     fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
-        self.take_in_more(stop).map_err(|error| {
-            if spoils_the_archive(&error)
-                && let Err(error) = self.begin_anew()
-            {
-                warn!(%error, "the damaged archive cannot be removed");
-            }
-            ArchiveFailure(error.to_string())
-        })
+        self.take_in_more(stop).map_err(failure)
     }
 
     fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
         self.archive = None;
-        Manifest::clean(&self.folder, None).map_err(|error| ArchiveFailure(error.to_string()))
+        Manifest::clean(&self.folder, None).map_err(failure)
     }
-}
-
-/// Whether an attempt that failed like this would fail again for ever upon the same files. A disk that
-/// takes nothing more, or a log that cannot be read, is not their fault.
-fn spoils_the_archive(error: &io::Error) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::FileTooLarge
-            | ErrorKind::PermissionDenied
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::Other
-    )
 }
 
 impl FileArchive {
