@@ -163,20 +163,19 @@ impl FileArchive {
 
 impl Archive for FileArchive {
     fn original(&self, id: EventId) -> Result<Option<Original>, ArchiveFailure> {
-        self.find_original(id).map_err(failure)
+        self.find_original(id).map_err(|error| failure(&error))
     }
 
     fn reservation(&self, id: &ReservationId) -> Result<Option<Reservation>, ArchiveFailure> {
-        self.find_reservation(id).map_err(failure)
+        self.find_reservation(id).map_err(|error| failure(&error))
     }
 
     fn fault(&self, id: EventId) -> Result<Option<Fault>, ArchiveFailure> {
-        self.find_fault(id).map_err(failure)
+        self.find_fault(id).map_err(|error| failure(&error))
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "maps an error to another")]
-fn failure(error: io::Error) -> ArchiveFailure {
+fn failure(error: &io::Error) -> ArchiveFailure {
     // Whatever the system refuses may pass; what was read and makes no sense does not.
     let is_damage = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound);
     ArchiveFailure { reason: error.to_string(), is_damage }

@@ -126,6 +126,13 @@ fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>, held_before: usize) {
 }
 
 impl Touched {
+    /// Nothing is touched; the room for it stays.
+    pub fn clear(&mut self) {
+        self.lockers.clear();
+        self.compartments.clear();
+        self.reservations.clear();
+    }
+
     /// Notes a record that is folded into a world already. Which compartment it changed is not always
     /// said; so all of its locker are taken for touched in the end, by
     /// [`World::touch_whole_lockers`].
