@@ -18,8 +18,10 @@ use crate::application::ingest::WriterQueue;
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::domain::ids::Sequence;
 
-/// After a failure it is tried again when so long has passed.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// The pause after a failure; doubled each time up to [`PAUSE_MAX`], for an attempt may read the whole
+/// log.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// With much to catch up on, the writer hears of it after so many stretches: each time it forgets, it
 /// looks through all that it holds.
@@ -126,34 +128,50 @@ struct Archiver {
 /// The writer takes nothing more.
 struct WriterEnded;
 
+/// An attempt that failed, and how long the next one waits.
+struct Failed {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Failed {
+    fn left(&self) -> Duration {
+        self.pause.saturating_sub(self.at.elapsed())
+    }
+}
+
 impl Archiver {
     fn run(mut self, heard: &Receiver<()>) {
-        let mut failed_at = None;
+        let mut failed: Option<Failed> = None;
         loop {
-            let woken = if failed_at.is_some() {
-                heard.recv_timeout(TRY_AGAIN_AFTER)
-            } else {
-                heard.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let woken = match &failed {
+                Some(failed) => heard.recv_timeout(failed.left()),
+                None => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             if woken == Err(RecvTimeoutError::Disconnected) || self.has_to_stop() {
                 return;
             }
             // Rings do not hasten it: what cannot be written or read asks for patience.
-            if failed_at.is_some_and(|failed: Instant| failed.elapsed() < TRY_AGAIN_AFTER) {
+            if failed.as_ref().is_some_and(|failed| !failed.left().is_zero()) {
                 continue;
             }
             match self.work() {
                 Ok(Ok(())) => {
-                    if failed_at.take().is_some() {
+                    if failed.take().is_some() {
                         info!("the past is archived again");
                     }
                 }
                 Ok(Err(WriterEnded)) => return,
                 Err(error) => {
+                    if error.is_damage {
+                        self.signs.doubted.store(true, Ordering::Relaxed);
+                    }
                     // Told once, as long as it lasts.
-                    if failed_at.replace(Instant::now()).is_none() {
+                    if failed.is_none() {
                         warn!(%error, "the past cannot be archived and stays in memory; it is tried again");
                     }
+                    let pause = failed.map_or(PAUSE_MIN, |failed| (failed.pause * 2).min(PAUSE_MAX));
+                    failed = Some(Failed { at: Instant::now(), pause });
                 }
             }
         }
@@ -162,9 +180,10 @@ impl Archiver {
     /// Archives all that there is.
     fn work(&mut self) -> Result<Result<(), WriterEnded>, ArchiveFailure> {
         let signs = Arc::clone(&self.signs);
-        if signs.doubted.swap(false, Ordering::Relaxed) {
+        if signs.doubted.load(Ordering::Relaxed) {
             warn!("the archive is damaged; it is made anew from the log");
             self.archivist.begin_anew()?;
+            signs.doubted.store(false, Ordering::Relaxed);
         }
         let stop = || signs.stop.load(Ordering::Relaxed);
         let (mut pending, mut waiting) = (None, 0);

@@ -423,7 +423,9 @@ impl Writer {
     /// Nothing is decided in ignorance: the event can be sent again when the archive is made anew.
     fn past_unreadable(&self, error: &ArchiveFailure) -> Unavailable {
         warn!(%error, "something of the past cannot be read; an event that needs it is turned away");
-        self.archiver.doubt();
+        if error.is_damage {
+            self.archiver.doubt();
+        }
         Unavailable::PastUnreadable
     }
 

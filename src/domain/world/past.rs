@@ -75,7 +75,6 @@ impl World {
     /// Gives up what can never change again and whose last record is `up_to` or earlier; shows each
     /// thing to `visit`, in no order.
     pub fn forget(&mut self, up_to: Sequence, mut visit: impl FnMut(Forgotten<'_>)) {
-        let (originals, reservations, faults) = (self.originals.len(), self.reservations.len(), self.faults.len());
         self.originals.retain(|id, original| {
             let stays = original.sequence > up_to;
             if !stays {
@@ -95,9 +94,9 @@ impl World {
             visit(Forgotten::Fault(*id, fault, cleared));
             false
         });
-        give_back(&mut self.originals, originals);
-        give_back(&mut self.reservations, reservations);
-        give_back(&mut self.faults, faults);
+        give_back(&mut self.originals);
+        give_back(&mut self.reservations);
+        give_back(&mut self.faults);
     }
 
     /// How many events, reservations and faults are held.
@@ -116,16 +115,23 @@ impl World {
     }
 }
 
-/// Gives memory back where a table has room for far more than there was in it before things went. One
-/// that was filled stays as it is: it is about to fill again.
-fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>, held_before: usize) {
-    const WORTH_IT: usize = 4;
-    if map.capacity() > WORTH_IT * held_before {
-        map.shrink_to(2 * held_before);
+/// Gives memory back after very many things went at once, as the first time after the whole log was
+/// folded. A smaller table stays as it is: it is about to fill again.
+fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    const LARGE: usize = 1 << 20;
+    if map.capacity() > LARGE && map.len() < LARGE / 4 {
+        map.shrink_to(LARGE / 2);
     }
 }
 
 impl Touched {
+    /// Nothing is touched; the room for it stays.
+    pub fn clear(&mut self) {
+        self.lockers.clear();
+        self.compartments.clear();
+        self.reservations.clear();
+    }
+
     /// Notes a record that is folded into a world already. Which compartment it changed is not always
     /// said; so all of its locker are taken for touched in the end, by
     /// [`World::touch_whole_lockers`].
