@@ -43,7 +43,7 @@ if [[ -z $binary ]]; then
 fi
 export PROTOC="${PROTOC:-$python/bin/protoc}"
 own=(--release --locked --manifest-path tests/compare/Cargo.toml --target-dir "$place")
-if [[ " $* " == *" --check "* ]]; then cargo test "${own[@]}"; fi
+if [[ " $* " == *" --check "* ]]; then cargo test "${own[@]}" --bin compare; fi
 cargo build "${own[@]}"
 
 exec "$place/release/compare" --lockstream "$binary" --python "$python" --sources tests/compare \
