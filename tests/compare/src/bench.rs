@@ -177,7 +177,7 @@ pub async fn measure(server: &Server, lanes: Vec<Vec<Parcel>>, limit: Option<Dur
     Ok(measured)
 }
 
-/// The lines of all, Lockstream first, and its rate up to the last answer among its remarks.
+/// The lines of all, and their rates up to the last answer.
 pub fn lines(contestants: Vec<Contestant>) -> (Vec<Line>, HashMap<String, Vec<f64>>) {
     let acknowledged = contestants.iter().map(|one| (one.who.clone(), one.acknowledged.clone())).collect();
     (contestants.into_iter().map(Contestant::line).collect(), acknowledged)

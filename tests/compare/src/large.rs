@@ -13,7 +13,7 @@ use crate::http::Connection;
 use crate::load::{Parcel, closed_loop};
 use crate::measures::has_batches;
 use crate::options::Subject;
-use crate::report::{Line, Measure, Tally, median};
+use crate::report::{Goal, Line, Measure, Tally, median};
 use crate::server::{Kind, Server, cpu_seconds, cpu_seconds_of_ended_children};
 
 /// How many events are made and sent at a time while the log is filled.
@@ -143,17 +143,20 @@ async fn point(bench: &mut Bench, server: &Server, ceiling: &Server) -> Result<P
 
 fn by_size(points: &[Point]) -> Measure {
     let first = points.first().map_or(1.0, |point| point.to_ceiling);
+    let change = |point: &Point| (point.to_ceiling / first - 1.0) * 100.0;
     let line = |point: &Point| {
         let mut line = Line::new(format!("with {} events in the log", point.events), point.ours.clone());
-        let (share, change) = (point.to_ceiling * 100.0, (point.to_ceiling / first - 1.0) * 100.0);
-        line.remark = format!("{share:.1} % of no-op, {change:+.1} % against the first");
+        let share = point.to_ceiling * 100.0;
+        line.remark = format!("{share:.1} % of no-op, {:+.1} % against the first", change(point));
         line
     };
     let mut measure = Measure::new("Throughput against the size of the log", "events/s", Vec::new());
     measure.lines = points.iter().map(line).collect();
-    measure
-        .remarks
-        .push("Up to the projection; each next to the no-op server in turn, and judged by that share.".into());
+    let lowest = points.iter().map(change).min_by(f64::total_cmp).unwrap_or(0.0);
+    let (what, measured) = ("Throughput against the size of the log: the lowest".into(), format!("{lowest:+.1} %"));
+    measure.goals.push(Goal { what, at_least: "-5 %, with 20,000,000 events", measured });
+    let remark = "Up to the projection; each next to the no-op server in turn, and judged by that share.";
+    measure.remarks.push(remark.into());
     measure
 }
 
@@ -197,7 +200,7 @@ async fn reads(bench: &mut Bench, server: Server, paths: &Paths) -> Result<(Meas
     measure
         .remarks
         .push("A third each of lockers, compartments and reservations, spread over the whole database.".into());
-    Ok((measure, server))
+    Ok((measure.goal(Kind::Ceiling.name(), "70 %"), server))
 }
 
 /// Kills it and starts it again.
@@ -225,7 +228,8 @@ async fn startup(bench: &mut Bench, server: &mut Server, events: u64, empty: u64
         Measure::new(format!("Resident memory with {events} accepted events"), "bytes an event", Vec::new());
     memory.lines = lines;
     (start.smaller_is_better, memory.smaller_is_better) = (true, true);
-    Ok([start, memory])
+    let start = start.goal("from the start", "less than 2 s, with 10,000,000 events");
+    Ok([start, memory.goal("after the start", "48 bytes at most, with 10,000,000 events")])
 }
 
 /// The commands that read the whole log; no server runs.
@@ -245,7 +249,7 @@ async fn replay(bench: &mut Bench, folder: &Path) -> Result<Measure, Failure> {
     for line in &mut measure.lines {
         line.loader_cpu_seconds_per_million = None;
     }
-    Ok(measure)
+    Ok(measure.goal("`lockstream verify`", "1,000,000 events/s").goal("`lockstream rebuild`", "200,000 events/s"))
 }
 
 /// Runs a command of the service with `--json`; gives the events that it went through.

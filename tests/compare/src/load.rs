@@ -132,22 +132,36 @@ async fn ways(server: &Server, count: usize) -> Result<Vec<Way>, Failure> {
 impl Way {
     async fn send(&mut self, parcel: Parcel, answers: &mut Answers) -> Result<(), Failure> {
         match (self, parcel) {
-            (Self::Http(connection), Parcel::Http(request, events)) => loop {
-                match connection.ask(&request).await? {
-                    200 if events > 1 => count_lines(connection.body(), events, answers),
-                    200 | 202 => answers.accepted += events,
-                    503 => {
+            (Self::Http(connection), Parcel::Http(request, events)) => {
+                // Of a batch that is sent again, what was accepted before is known now.
+                let mut before = 0;
+                loop {
+                    let status = connection.ask(&request).await?;
+                    let lines = (status == 200 && events > 1).then(|| Lines::count(connection.body()));
+                    if let Some(lines) = &lines {
+                        before += lines.accepted;
+                    }
+                    if status == 503 || lines.as_ref().is_some_and(|lines| lines.unavailable) {
                         answers.put_off += 1;
                         sleep(PAUSE).await;
                         continue;
                     }
-                    status => {
-                        let said = String::from_utf8_lossy(connection.body()).into_owned();
-                        answers.refuse(events, || format!("{status} {said}"));
+                    match lines {
+                        Some(lines) => {
+                            answers.accepted += before;
+                            if before < events {
+                                answers.refuse(events - before, || lines.other);
+                            }
+                        }
+                        None if matches!(status, 200 | 202) => answers.accepted += events,
+                        None => {
+                            let said = String::from_utf8_lossy(connection.body());
+                            answers.refuse(events, || format!("{status} {said}"));
+                        }
                     }
+                    return Ok(());
                 }
-                return Ok(());
-            },
+            }
             (Self::UmaDb(client), Parcel::UmaDb(events, condition)) => {
                 let count = events.len() as u64;
                 match client.append(events, condition, None).await {
@@ -161,14 +175,26 @@ impl Way {
     }
 }
 
-/// A batch is answered with a line for each event.
-fn count_lines(body: &[u8], events: u64, answers: &mut Answers) {
-    let text = String::from_utf8_lossy(body);
-    let accepted = text.matches(r#""accepted""#).count() as u64;
-    answers.accepted += accepted.min(events);
-    if accepted < events {
-        let line = text.lines().find(|line| !line.contains(r#""accepted""#)).unwrap_or("an answer without lines");
-        answers.refuse(events - accepted, || line.to_owned());
+/// What the lines say that answer a batch: one for each event, and a last one.
+#[derive(Debug, PartialEq)]
+struct Lines {
+    accepted: u64,
+    /// The rest has no verdict, and everything is to be sent again.
+    unavailable: bool,
+    /// The first one that says anything else.
+    other: String,
+}
+
+impl Lines {
+    fn count(body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let accepted = r#""status":"accepted""#;
+        let other = text.lines().find(|line| !line.contains(accepted)).unwrap_or("no line at all");
+        Self {
+            accepted: text.matches(accepted).count() as u64,
+            unavailable: text.contains(r#""status":"unavailable""#),
+            other: other.to_owned(),
+        }
     }
 }
 
@@ -291,5 +317,28 @@ pub async fn caught_up(server: &Server) -> Result<(), Failure> {
             return Err(format!("the projection does not catch up: {body}").into());
         }
         sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_a_batch_is_not_taken_for_a_verdict() {
+        let refused = r#"{"status":"refused","line":2,"event_id":"b","code":"compartment-occupied"}"#;
+        let body = format!(
+            "{}\n{refused}\n{}\n",
+            r#"{"status":"accepted","line":1,"event_id":"a","sequence":1}"#,
+            r#"{"status":"end","complete":true,"accepted":1,"duplicate":0,"refused":1,"invalid":0,"unavailable":0}"#
+        );
+        let expected = Lines { accepted: 1, unavailable: false, other: refused.to_owned() };
+        assert_eq!(Lines::count(body.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_batch_that_was_put_off_is_told_from_one_that_was_refused() {
+        let body = "{\"status\":\"unavailable\",\"line\":1,\"code\":\"overloaded\",\"retry_after_s\":1}\n";
+        assert!(Lines::count(body.as_bytes()).unavailable);
     }
 }

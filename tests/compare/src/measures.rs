@@ -36,7 +36,8 @@ pub async fn single(bench: &mut Bench, connections: u32) -> Result<Measure, Fail
         "Lockstream's time ends when the last event is projected too; up to the last answer alone it is {:.0} events/s.",
         median(&acknowledged[Kind::Lockstream.name()]),
     ));
-    Ok(measure)
+    let measure = if connections == 1 { measure } else { measure.goal(Kind::Ceiling.name(), "60 %") };
+    Ok(measure.goal(Kind::UmaDb.name(), if connections == 1 { "2 ×" } else { "3 ×" }))
 }
 
 /// Latency at half of the highest rate; the disk's own has its turn too.
@@ -79,7 +80,7 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
         "Counted from when the event was due, not from when it was sent; each server at half of its own highest rate."
             .into(),
     );
-    Ok(measure)
+    Ok(measure.goal("the disk", "less than 4 ×"))
 }
 
 /// What a server does in a short while when it is pressed: the median of three times.
@@ -127,7 +128,7 @@ pub async fn bulk(bench: &mut Bench) -> Result<Measure, Failure> {
     lines.insert(0, first);
     let mut measure = Measure::new(title, "events/s", lines);
     measure.lines.insert(1, Line { who: "Lockstream, projected".into(), remark: String::new(), ..projected });
-    Ok(measure)
+    Ok(measure.goal("Lockstream, acknowledged", "200,000 events/s").goal("Lockstream, projected", "150,000 events/s"))
 }
 
 /// Whether the service has the batch endpoint.

@@ -114,7 +114,7 @@ impl Options {
     }
 
     pub fn turn(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 1.5 } else { 4.0 }))
+        Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 1.5 } else { 3.0 }))
     }
 
     pub fn events(&self) -> u64 {

@@ -24,6 +24,15 @@ pub struct Measure {
     pub smaller_is_better: bool,
     pub lines: Vec<Line>,
     pub remarks: Vec<String>,
+    pub goals: Vec<Goal>,
+}
+
+/// What the project wants to reach, and what it was this time.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Goal {
+    pub what: String,
+    pub at_least: &'static str,
+    pub measured: String,
 }
 
 /// One contestant's figures, a round each.
@@ -56,7 +65,21 @@ impl Measure {
             let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
             line.ours_to_this = (!ratios.is_empty()).then(|| median(&ratios));
         }
-        Self { title: title.into(), unit, smaller_is_better: false, lines, remarks: Vec::new() }
+        Self { title: title.into(), unit, smaller_is_better: false, lines, remarks: Vec::new(), goals: Vec::new() }
+    }
+
+    /// States a goal for the lines of these names: for the ratio where there is one.
+    #[must_use]
+    pub fn goal(mut self, who: &str, at_least: &'static str) -> Self {
+        for line in self.lines.iter().filter(|line| line.who.starts_with(who)) {
+            let (what, measured) = match line.ours_to_this {
+                Some(ours) => (format!("to {}", line.who), ratio(ours)),
+                None if line.rounds.is_empty() => (line.who.clone(), "not measured".to_owned()),
+                None => (line.who.clone(), format!("{} {}", figure(line.median), self.unit)),
+            };
+            self.goals.push(Goal { what: format!("{}: {what}", self.title), at_least, measured });
+        }
+        self
     }
 
     /// The table, without the columns that nobody has anything for.
@@ -155,6 +178,13 @@ impl Report {
         for (word, value) in &self.circumstances {
             let _ = writeln!(text, "- {word}: {value}");
         }
+        let mut goals = self.measures.iter().flat_map(|measure| &measure.goals).peekable();
+        if goals.peek().is_some() {
+            text.push_str("\n### In short\n\n| Lockstream | goal | measured |\n|---|---|---|\n");
+        }
+        for Goal { what, at_least, measured } in goals {
+            let _ = writeln!(text, "| {what} | {at_least} | {measured} |");
+        }
         for measure in &self.measures {
             let better = if measure.smaller_is_better { ", smaller is better" } else { "" };
             let _ = writeln!(text, "\n### {}\n", measure.title);
@@ -227,6 +257,15 @@ mod tests {
         let measure = Measure::new("rate", "events/s", vec![ours, theirs]);
         assert_eq!(measure.lines[1].ours_to_this, Some(2.0));
         assert_eq!(measure.lines[0].ours_to_this, None);
+    }
+
+    #[test]
+    fn a_goal_is_held_against_the_ratio_where_there_is_one() {
+        let lines = vec![Line::new("ours", vec![3.0]), Line::new("theirs", vec![4.0])];
+        let measure = Measure::new("rate", "events/s", lines).goal("theirs", "60 %").goal("ours", "2 events/s");
+        let goals = measure.goals.iter().map(|goal| [goal.what.as_str(), goal.at_least, goal.measured.as_str()]);
+        let expected = [["rate: to theirs", "60 %", "75.0 %"], ["rate: ours", "2 events/s", "3.00 events/s"]];
+        assert_eq!(goals.collect::<Vec<_>>(), expected);
     }
 
     #[test]
