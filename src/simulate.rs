@@ -31,7 +31,7 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::infrastructure::process::cancel_on_signal;
+use crate::infrastructure::process::{cancel_on_signal, raise_descriptor_limit};
 use crate::simulate::histogram::Histogram;
 use crate::simulate::network::Network;
 use crate::simulate::report::{Report, Tally, milliseconds, per_second};
@@ -176,6 +176,8 @@ pub async fn simulate(
     } else {
         let target = settings.to.clone().unwrap_or_else(|| addr.into());
         report.server = Some(target.to_string());
+        // Each connection has a descriptor, and one for its alarm.
+        raise_descriptor_limit();
         let shared = Rc::new(shared(settings, target, signal.child_token()));
         let elapsed = LocalSet::new().run_until(send(settings, &network, &shared, on_progress)).await;
         report.failure = shared.failure.take();

@@ -166,7 +166,7 @@ impl Sender {
         loop {
             let left = patience.saturating_sub(first_sent.elapsed()).max(FIRST_PAUSE);
             let settled_before = settled;
-            let again = match self.attempt(settled, left).await {
+            let again = match self.attempt(settled, attempts > 0, left).await {
                 Ok(answer) => self.take(&answer, &mut settled, attempts > 0),
                 Err(error) => Some(Again::NoAnswer(error.to_string())),
             };
@@ -182,7 +182,7 @@ impl Sender {
                 (first_sent, pause) = (Instant::now(), FIRST_PAUSE);
             }
             attempts += 1;
-            let (reason, asked) = self.note(again, settled);
+            let (reason, asked) = self.note(again);
             if first_sent.elapsed() >= patience {
                 return Err(format!("no verdict on an event for {} s; the last try: {reason}", patience.as_secs()));
             }
@@ -196,7 +196,7 @@ impl Sender {
     }
 
     /// Sends what is not settled yet.
-    async fn attempt(&mut self, settled: usize, left: Duration) -> std::io::Result<Answer> {
+    async fn attempt(&mut self, settled: usize, again: bool, left: Duration) -> std::io::Result<Answer> {
         let begin = settled.checked_sub(1).map_or(0, |last| self.planned[last].1);
         let body = &self.body[begin..];
         self.request.clear();
@@ -207,7 +207,11 @@ impl Sender {
             Some(connection) => connection,
             None => timeout(CONNECT_WITHIN.min(left), Connection::open(&self.shared.target)).await??,
         };
-        self.shared.tally.borrow_mut().requests += 1;
+        {
+            let mut tally = self.shared.tally.borrow_mut();
+            tally.requests += 1;
+            tally.sent_again += if again { (self.planned.len() - settled) as u64 } else { 0 };
+        }
         let answer = timeout(ANSWER_WITHIN.min(left), connection.exchange(&self.request)).await??;
         self.connection = (!answer.is_last).then_some(connection);
         Ok(answer)
@@ -253,10 +257,9 @@ impl Sender {
         }
     }
 
-    /// Counts what has to be sent again; says why, and after which pause the server wants it.
-    fn note(&self, again: Again, settled: usize) -> (String, Option<Duration>) {
+    /// Counts an answer that settles nothing, or none; says why, and after which pause the server wants it.
+    fn note(&self, again: Again) -> (String, Option<Duration>) {
         let mut tally = self.shared.tally.borrow_mut();
-        tally.sent_again += (self.planned.len() - settled) as u64;
         let (reason, pause) = match again {
             Again::NotNow(not_now) => {
                 tally.turn_away(&not_now);

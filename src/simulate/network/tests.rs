@@ -51,7 +51,7 @@ impl Judge {
 
 #[test]
 fn each_event_of_an_orderly_network_is_admitted() {
-    for seed in 0..20 {
+    for seed in 0..8 {
         let network = Network { seed, lockers: 5, compartments: 3, orderly: true };
         let mut judge = Judge::default();
         for (planned, event) in stream(&mut network.whole(), 3_000) {
@@ -63,7 +63,7 @@ fn each_event_of_an_orderly_network_is_admitted() {
 
 #[test]
 fn every_other_network_is_judged_as_it_says_itself() {
-    for seed in 0..20 {
+    for seed in 0..8 {
         let network = Network { seed, ..NETWORK };
         let mut judge = Judge::default();
         for (planned, event) in stream(&mut network.whole(), 5_000) {
@@ -185,11 +185,11 @@ fn the_parts_of_a_network_are_together_the_whole() {
 fn the_open_reservations_are_bounded_by_the_compartments() {
     let mut part = NETWORK.whole();
     let mut judge = Judge::default();
-    for (_, event) in stream(&mut part, 30_000) {
+    for (_, event) in stream(&mut part, 15_000) {
         judge.verdict(&event);
     }
     let rows = judge.world.all_rows();
     let active: u64 = rows.lockers.iter().map(|row| row.active_reservations).sum();
     assert!((10..=9 * 6).contains(&active), "{active}");
-    assert!(rows.reservations.len() > 5_000, "and the network lives on");
+    assert!(rows.reservations.len() > 2_500, "and the network lives on");
 }
