@@ -97,7 +97,8 @@ pub struct Limits {
         value_parser = usize_in(1, 1_000_000))]
     pub max_connections: usize,
 
-    /// How many events may wait for the writer; further ones are answered with 503.
+    /// How many events may wait for the writer; further ones are answered with 503. A chunk of a bulk
+    /// counts as one.
     #[arg(long, env = "LOCKSTREAM_MAX_QUEUE_EVENTS", value_name = "EVENTS", default_value = "4096",
         value_parser = usize_in(1, 1_000_000))]
     pub max_queue_events: usize,

@@ -60,7 +60,7 @@ impl WriterLimits {
         BulkLimits {
             chunk_events: self.batch_events.min(MAX_CHUNK_EVENTS),
             chunk_bytes: self.batch_bytes / 4,
-            lag_events: self.lag_events / 2,
+            lag_events: (self.lag_events / 2).max(1),
             wait: self.bulk_wait,
         }
     }
@@ -338,7 +338,7 @@ impl Writer {
         let mut stopped_by = None;
         while stopped_by.is_none() && events.len() > 0 {
             // Looked at before the event is taken in hand: its sender waits, and hands it in again.
-            if self.is_behind(self.next_sequence(records)) {
+            if self.is_behind(self.next_sequence(records), self.limits.bulk().lag_events) {
                 stopped_by = Some(Unavailable::ProjectionBehind);
             } else if let Some(event) = events.next() {
                 match self.judge(event, recorded_at, records) {
@@ -355,8 +355,8 @@ impl Writer {
     }
 
     /// Whether the projection is too far behind for a record of this sequence.
-    fn is_behind(&self, sequence: Sequence) -> bool {
-        sequence.get() - self.progress.projected().get() > self.limits.lag_events
+    fn is_behind(&self, sequence: Sequence, lag_events: u64) -> bool {
+        sequence.get() - self.progress.projected().get() > lag_events
     }
 
     /// Judges one event in the order that clients can observe: known id, payload, rules. What is
@@ -391,7 +391,7 @@ impl Writer {
             Some(NoRoom::Unwritable(_)) => return Err(Unavailable::LogUnwritable),
         }
         let sequence = self.next_sequence(records);
-        if self.is_behind(sequence) {
+        if self.is_behind(sequence, self.limits.lag_events) {
             return Err(Unavailable::ProjectionBehind);
         }
         let batch = self.durable.head().sequence.next();

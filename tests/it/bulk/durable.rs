@@ -142,6 +142,23 @@ async fn a_projection_that_stands_still_ends_the_bulk_in_its_time() {
 }
 
 #[tokio::test]
+async fn a_bulk_leaves_half_of_the_lag_to_single_events() {
+    let folder = Folder::new();
+    let settings = [("LOCKSTREAM_MAX_LAG_EVENTS", "40"), ("LOCKSTREAM_BULK_WAIT_MS", "300")];
+    let server = Server::start_with(&folder, &settings).await;
+    accept(&server, &story("south", 1)).await;
+    assert_eq!(server.get("/lockers/south").await.status, 200);
+    let holder = folder.hold_up().await;
+
+    let answered = send(&server, NDJSON, ndjson(&story("north", 100))).await;
+
+    assert_eq!((answered.sequences().len(), &answered.end["code"]), (20, &json!("projection-behind")));
+    server.accept(&story("east", 20)).await;
+    assert_eq!(server.post(&registered("west", "A1")).await.code(), "projection-behind");
+    holder.release().await;
+}
+
+#[tokio::test]
 async fn small_limits_slow_bulks_down_and_fail_none() {
     for (name, value) in [
         ("LOCKSTREAM_MAX_QUEUE_EVENTS", "1"),
