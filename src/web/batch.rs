@@ -21,7 +21,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::application::inflight::Room;
 use crate::application::ingest::Unavailable;
 use crate::application::ingest::bulk::Outcome;
 use crate::domain::event::split::{Broken, Form};
@@ -98,7 +97,7 @@ pub async fn respond(app: Arc<App>, request: Request, dialect: Dialect) -> Resul
     tokio::spawn(async move {
         let _place: OwnedSemaphorePermit = place;
         let mut exchange = Exchange {
-            gathered: Gathered::new(no_room(&app)),
+            gathered: Gathered::new(app.writer.chunk_room()),
             app: &app,
             intake,
             outbox,
@@ -141,10 +140,6 @@ fn form_of(headers: &HeaderMap) -> Option<Form> {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Form::Lines),
         _ => is_json(headers).then_some(Form::Array),
     }
-}
-
-fn no_room(app: &App) -> Room {
-    app.writer.room(0).expect("nothing is always there")
 }
 
 fn interrupted(error: &axum::Error) -> String {
@@ -197,6 +192,10 @@ impl<'a> Exchange<'a> {
             let is_full = self.outbox.is_full();
             if has_room && !is_full {
                 self.intake.fill(&mut self.gathered, &app.writer.bulk_limits());
+                if in_writer.is_none() && self.gathered.is_empty() && self.intake.is_parked() {
+                    // A line that had no room: above it is waited for.
+                    continue;
+                }
             }
             let is_done = self.intake.is_done() || broke_off.is_some();
             if in_writer.is_none() && !self.gathered.is_empty() {
@@ -214,7 +213,8 @@ impl<'a> Exchange<'a> {
                     broke_off.or_else(|| broken.map(|broken| Cut::Because(Code::InvalidArray, sentence(broken))))
                 );
             }
-            let wants_more = has_room && !is_full && !is_done && !self.gathered.is_closed;
+            let can_read = has_room && !is_full && !self.gathered.is_closed && !self.intake.is_parked();
+            let wants_more = can_read && !is_done;
             let waits_for_client = wants_more && in_writer.is_none();
             let patience = match stalled_since {
                 _ if !waits_for_client => None,
@@ -274,7 +274,7 @@ impl<'a> Exchange<'a> {
 
     fn hand_in(&mut self) -> (Slots, Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>) {
         let app = self.app;
-        let gathered = mem::replace(&mut self.gathered, Gathered::new(no_room(app)));
+        let gathered = mem::replace(&mut self.gathered, Gathered::new(app.writer.chunk_room()));
         let (slots, chunk) = gathered.into_chunk();
         if chunk.events.is_empty() {
             let nothing = Outcome { verdicts: Vec::new(), stopped_by: None };

@@ -2,6 +2,7 @@
 
 mod arrays;
 mod import;
+mod room;
 mod verdicts;
 
 use std::convert::Infallible;

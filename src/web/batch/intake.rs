@@ -48,12 +48,13 @@ impl Gathered {
         (self.slots, Chunk { events: self.events, room: self.room })
     }
 
-    /// Takes room for one more line; closes where it does not fit.
+    /// Takes room for one more line; closes where it does not fit. An empty one stays open: whoever
+    /// fills it has to wait for the room, and there is nothing to hand in meanwhile.
     fn has_place(&mut self, read: &Read, kept_bytes: usize, limits: &BulkLimits) -> bool {
         let bytes = self.bytes + read.bytes();
-        let is_full = self.slots.len() >= limits.chunk_events || (bytes > limits.chunk_bytes && !self.is_empty());
+        let is_full = bytes > limits.chunk_bytes && !self.is_empty();
         if is_full || self.room.grow_to(bytes + kept_bytes).is_err() {
-            self.is_closed = true;
+            self.is_closed = !self.is_empty();
             return false;
         }
         self.bytes = bytes;
@@ -170,15 +171,20 @@ impl Intake {
         }
     }
 
-    /// Reads on until the chunk is closed or everything that arrived is read.
+    /// Whether a line waits for a chunk that has room for it.
+    pub fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// Reads on until the chunk takes nothing more or everything that arrived is read.
     pub fn fill(&mut self, gathered: &mut Gathered, limits: &BulkLimits) {
         while !gathered.is_closed {
             let Some(read) = self.parked.take().or_else(|| self.next()) else { return };
-            if gathered.has_place(&read, self.splitter.kept_bytes(), limits) {
-                gathered.add(read, limits);
-            } else {
+            if !gathered.has_place(&read, self.splitter.kept_bytes(), limits) {
                 self.parked = Some(read);
+                return;
             }
+            gathered.add(read, limits);
         }
     }
 
