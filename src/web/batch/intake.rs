@@ -1,5 +1,7 @@
 //! From the bytes of a body to chunks of events, with no more in memory than has room.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 
 use crate::application::inflight::Room;
@@ -8,6 +10,9 @@ use crate::domain::event::flat;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::event::split::{Broken, Form, Piece, Splitter};
 use crate::web::batch::lines::Slot;
+
+/// What a line of our log has around its event, and more.
+const KEPT_AROUND_BYTES: usize = 1 << 10;
 
 /// In which forms an event may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +110,7 @@ impl Read {
 pub struct Intake {
     splitter: Splitter,
     dialect: Dialect,
+    max_event_bytes: usize,
     /// What has arrived and how much of it is read.
     arrived: Bytes,
     read: usize,
@@ -117,10 +123,12 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn new(form: Form, dialect: Dialect, max_line_bytes: usize) -> Self {
+    pub fn new(form: Form, dialect: Dialect, max_event_bytes: usize) -> Self {
+        let around = if dialect == Dialect::AnyKept { KEPT_AROUND_BYTES } else { 0 };
         Self {
-            splitter: Splitter::new(form, max_line_bytes),
+            splitter: Splitter::new(form, max_event_bytes + around),
             dialect,
+            max_event_bytes,
             arrived: Bytes::new(),
             read: 0,
             parked: None,
@@ -205,7 +213,7 @@ impl Intake {
             }
         };
         let what = match cut {
-            Ok(Some(Piece::Text(text))) => Some(read_event(text, self.dialect)),
+            Ok(Some(Piece::Text(text))) => Some(read_event(text, self.dialect, self.max_event_bytes)),
             Ok(Some(Piece::TooLong)) => Some(What::Other(Slot::TooLong)),
             Ok(None) => None,
             Err(broken) => {
@@ -217,12 +225,15 @@ impl Intake {
     }
 }
 
-fn read_event(text: &[u8], dialect: Dialect) -> What {
-    let parsed = match dialect {
-        Dialect::Event => ReceivedEvent::parse(text),
-        Dialect::AnyKept => ReceivedEvent::parse(&flat::event_of(text)),
+fn read_event(text: &[u8], dialect: Dialect, max_bytes: usize) -> What {
+    let event = match dialect {
+        Dialect::Event => Cow::Borrowed(text),
+        Dialect::AnyKept => flat::event_of(text),
     };
-    match parsed {
+    if event.len() > max_bytes {
+        return What::Other(Slot::TooLong);
+    }
+    match ReceivedEvent::parse(&event) {
         Ok(event) => What::Event(event),
         Err(problems) => What::Other(Slot::Invalid(problems)),
     }
