@@ -119,6 +119,8 @@ pub struct WriterQueue {
     progress: Arc<Progress>,
     answer_within: Duration,
     inflight: Arc<Budget>,
+    /// What bulks may have of that.
+    bulk_inflight: Arc<Budget>,
     bulk: BulkLimits,
 }
 
@@ -151,7 +153,9 @@ impl WriterQueue {
         inflight_bytes: usize,
         bulk: BulkLimits,
     ) -> Self {
-        Self { commands, progress, answer_within, inflight: Budget::new(inflight_bytes), bulk }
+        let inflight = Budget::new(inflight_bytes);
+        let bulk_inflight = inflight.share(bulk.inflight_bytes);
+        Self { commands, progress, answer_within, inflight, bulk_inflight, bulk }
     }
 
     /// Room for an event that begins to arrive, of which so many bytes are announced.

@@ -54,12 +54,13 @@ pub struct WriterLimits {
 
 impl WriterLimits {
     /// What fits a batch in a chunk of a bulk. Several chunks share the bytes of a batch, so that no
-    /// sender has the writer for itself; and single events, which are turned away where the lag
-    /// ends, keep half of it.
+    /// sender has the writer for itself; and single events, which are turned away where the lag or the
+    /// memory ends, keep half of both.
     fn bulk(&self) -> BulkLimits {
         BulkLimits {
             chunk_events: self.batch_events.min(MAX_CHUNK_EVENTS),
             chunk_bytes: self.batch_bytes / 4,
+            inflight_bytes: self.inflight_bytes / 2,
             lag_events: (self.lag_events / 2).max(1),
             wait: self.bulk_wait,
         }

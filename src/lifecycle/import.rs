@@ -34,6 +34,8 @@ use crate::web::batch::intake::Dialect;
 /// How much is read of the file at once, and how many such blocks may wait.
 const BLOCK_BYTES: usize = 64 << 10;
 const WAITING_BLOCKS: usize = 4;
+/// With what some programs begin a text in UTF-8. It is no JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why an import did not get its answer. What was recorded until then stays.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +62,7 @@ impl Input {
     /// Looks at the first block of a file, and reads on in a thread of its own as the events are
     /// taken. `on_read` hears of every block.
     pub fn open(mut file: impl Read + Send + 'static, on_read: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
-        let first = block(&mut file)?;
+        let first = first_block(&mut file)?;
         let is_array = first.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let (blocks, taken) = mpsc::channel(WAITING_BLOCKS);
         thread::Builder::new().name("import".into()).spawn(move || {
@@ -85,6 +87,16 @@ impl Input {
             .header(CONTENT_TYPE, self.content_type)
             .body(self.body)
             .expect("the parts of the request are well-formed")
+    }
+}
+
+/// The first block, without a mark that stands before it.
+fn first_block(file: &mut impl Read) -> io::Result<Bytes> {
+    let first = block(file)?;
+    match first.strip_prefix(BYTE_ORDER_MARK) {
+        Some([]) => block(file),
+        Some(rest) => Ok(first.slice_ref(rest)),
+        None => Ok(first),
     }
 }
 

@@ -19,10 +19,10 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::application::inflight::Room;
 use crate::application::ingest::Unavailable;
 use crate::application::ingest::bulk::Outcome;
 use crate::domain::event::split::{Broken, Form};
@@ -33,6 +33,7 @@ use crate::web::extract::{discard, is_json};
 use crate::web::openapi::EventSchema;
 use crate::web::outbox::{Gone, Outbox, outbox};
 use crate::web::problem::Problem;
+use crate::web::request_id::Mark;
 use crate::web::{App, SharedApp};
 
 /// How long a chunk that is not full waits for more of a body that is not at its end. Bodies come in
@@ -45,6 +46,9 @@ const LINGER_FOR_REST: Duration = Duration::from_millis(20);
 /// How long the rest of a body that is cut is read and thrown away, so that its sender finds the last
 /// line. A stop waits for that too.
 const DISCARD_LIMIT: Duration = Duration::from_secs(1);
+/// How long it waits at most while more keeps coming: of a body that comes in drops the first events
+/// would never be recorded.
+const LINGER_MOST: Duration = Duration::from_millis(100);
 
 /// Report many events
 ///
@@ -79,6 +83,7 @@ pub async fn post_batch(State(app): State<SharedApp>, request: Request) -> Resul
 pub async fn respond(app: Arc<App>, request: Request, dialect: Dialect) -> Result<Response, Problem> {
     let deadline = Instant::now() + app.limits.body_timeout;
     let expects = request.headers().contains_key(header::EXPECT);
+    let mark = Mark::of(request.headers(), request.method(), request.uri());
     let begun = begin(&app, request.headers());
     let mut body = request.into_body();
     let (form, place) = match begun {
@@ -106,8 +111,9 @@ pub async fn respond(app: Arc<App>, request: Request, dialect: Dialect) -> Resul
     tokio::spawn(async move {
         let _place: OwnedSemaphorePermit = place;
         let mut exchange = Exchange {
-            gathered: Gathered::new(no_room(&app)),
+            gathered: Gathered::new(app.writer.chunk_room()),
             app: &app,
+            mark,
             intake,
             outbox,
             lines: LineWriter::default(),
@@ -151,10 +157,6 @@ fn form_of(headers: &HeaderMap) -> Option<Form> {
     }
 }
 
-fn no_room(app: &App) -> Room {
-    app.writer.room(0).expect("nothing is always there")
-}
-
 fn interrupted(error: &axum::Error) -> String {
     format!("The body could not be read: {error}.")
 }
@@ -181,6 +183,7 @@ type InWriter<'a> = Option<(Slots, Pin<Box<dyn Future<Output = Outcome> + Send +
 /// One bulk under way: at most one chunk is with the writer while the next is read.
 struct Exchange<'a> {
     app: &'a App,
+    mark: Mark,
     intake: Intake,
     gathered: Gathered,
     outbox: Outbox,
@@ -196,6 +199,7 @@ impl<'a> Exchange<'a> {
         let linger = if body.size_hint().exact().is_some() { LINGER_FOR_REST } else { LINGER };
         // Since when the client owes something, and whether what there is has waited long enough.
         let (mut stalled_since, mut lingered) = (None, false);
+        let mut gathered_since: Option<Instant> = None;
         // What arrived whole before the body broke off is recorded all the same.
         let mut broke_off = None;
         loop {
@@ -205,7 +209,17 @@ impl<'a> Exchange<'a> {
             };
             let is_full = self.outbox.is_full();
             if has_room && !is_full {
-                self.intake.fill(&mut self.gathered, &app.writer.bulk_limits());
+                if !self.intake.fill(&mut self.gathered, &app.writer.bulk_limits()) {
+                    yield_now().await;
+                    continue;
+                }
+                if in_writer.is_none() && self.gathered.is_empty() && self.intake.is_parked() {
+                    // A line that had no room: above it is waited for.
+                    continue;
+                }
+            }
+            if !self.gathered.is_empty() {
+                lingered |= gathered_since.get_or_insert_with(Instant::now).elapsed() >= LINGER_MOST;
             }
             let is_done = self.intake.is_done() || broke_off.is_some();
             if in_writer.is_none() && !self.gathered.is_empty() {
@@ -214,7 +228,7 @@ impl<'a> Exchange<'a> {
                         return self.give_up(Unavailable::Stopping).map(Some);
                     }
                     in_writer = Some(self.hand_in());
-                    lingered = false;
+                    (lingered, gathered_since) = (false, None);
                     continue;
                 }
             } else if in_writer.is_none() && is_done {
@@ -223,7 +237,8 @@ impl<'a> Exchange<'a> {
                     broke_off.or_else(|| broken.map(|broken| Cut::Because(Code::InvalidArray, sentence(broken))))
                 );
             }
-            let wants_more = has_room && !is_full && !is_done && !self.gathered.is_closed;
+            let can_read = has_room && !is_full && !self.gathered.is_closed && !self.intake.is_parked();
+            let wants_more = can_read && !is_done;
             let waits_for_client = wants_more && in_writer.is_none();
             let patience = match stalled_since {
                 _ if !waits_for_client => None,
@@ -283,7 +298,7 @@ impl<'a> Exchange<'a> {
 
     fn hand_in(&mut self) -> (Slots, Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>) {
         let app = self.app;
-        let gathered = mem::replace(&mut self.gathered, Gathered::new(no_room(app)));
+        let gathered = mem::replace(&mut self.gathered, Gathered::new(app.writer.chunk_room()));
         let (slots, chunk) = gathered.into_chunk();
         if chunk.events.is_empty() {
             let nothing = Outcome { verdicts: Vec::new(), stopped_by: None };
@@ -297,7 +312,9 @@ impl<'a> Exchange<'a> {
         let differing = self.lines.chunk(slots, outcome, self.app.limits.body_bytes);
         if differing > 0 {
             let total = self.app.progress.conflicting_duplicates();
-            warn!(differing, first, count, total, "known event_ids of a bulk came with another content");
+            self.mark.span().in_scope(|| {
+                warn!(differing, first, count, total, "known event_ids of a bulk came with another content");
+            });
         }
         self.lines.send(&self.outbox)
     }

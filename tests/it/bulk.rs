@@ -4,6 +4,7 @@ mod arrays;
 mod durable;
 mod hostile;
 mod import;
+mod room;
 mod splitter;
 mod talk;
 mod verdicts;

@@ -33,6 +33,8 @@ pub struct BulkLimits {
     pub chunk_events: usize,
     /// How many bytes of events a chunk holds at most; a single event may exceed it.
     pub chunk_bytes: usize,
+    /// How many bytes of events all bulks together may have under way.
+    pub inflight_bytes: usize,
     /// How far the log may be ahead of the projection.
     pub lag_events: u64,
     /// How long a chunk waits for room, for its place or for the projection.
@@ -105,6 +107,12 @@ impl WriterQueue {
     #[must_use]
     pub const fn bulk_limits(&self) -> BulkLimits {
         self.bulk
+    }
+
+    /// Room for a chunk that begins: of nothing yet.
+    #[must_use]
+    pub fn chunk_room(&self) -> Room {
+        self.bulk_inflight.no_room()
     }
 
     /// Grows a room, as soon as there is enough. Hold no chunk meanwhile that could be handed in: its

@@ -1,5 +1,7 @@
 //! From the bytes of a body to chunks of events, with no more in memory than has room.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 
 use crate::application::inflight::Room;
@@ -8,6 +10,13 @@ use crate::domain::event::flat;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::event::split::{Broken, Form, Piece, Splitter};
 use crate::web::batch::lines::Slot;
+
+/// How many lines are read before others get a turn. As a rule a piece of a body has fewer; it may have
+/// thousands that are next to nothing and cost as much each.
+const LINES_A_TURN: usize = 128;
+
+/// What a line of our log has around its event, and more.
+const KEPT_AROUND_BYTES: usize = 1 << 10;
 
 /// In which forms an event may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +57,13 @@ impl Gathered {
         (self.slots, Chunk { events: self.events, room: self.room })
     }
 
-    /// Takes room for one more line; closes where it does not fit.
+    /// Takes room for one more line; closes where it does not fit. An empty one stays open: whoever
+    /// fills it has to wait for the room, and there is nothing to hand in meanwhile.
     fn has_place(&mut self, read: &Read, kept_bytes: usize, limits: &BulkLimits) -> bool {
         let bytes = self.bytes + read.bytes();
-        let is_full = self.slots.len() >= limits.chunk_events || (bytes > limits.chunk_bytes && !self.is_empty());
+        let is_full = bytes > limits.chunk_bytes && !self.is_empty();
         if is_full || self.room.grow_to(bytes + kept_bytes).is_err() {
-            self.is_closed = true;
+            self.is_closed = !self.is_empty();
             return false;
         }
         self.bytes = bytes;
@@ -104,6 +114,7 @@ impl Read {
 pub struct Intake {
     splitter: Splitter,
     dialect: Dialect,
+    max_event_bytes: usize,
     /// What has arrived and how much of it is read.
     arrived: Bytes,
     read: usize,
@@ -116,10 +127,12 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn new(form: Form, dialect: Dialect, max_line_bytes: usize) -> Self {
+    pub fn new(form: Form, dialect: Dialect, max_event_bytes: usize) -> Self {
+        let around = if dialect == Dialect::AnyKept { KEPT_AROUND_BYTES } else { 0 };
         Self {
-            splitter: Splitter::new(form, max_line_bytes),
+            splitter: Splitter::new(form, max_event_bytes + around),
             dialect,
+            max_event_bytes,
             arrived: Bytes::new(),
             read: 0,
             parked: None,
@@ -170,16 +183,26 @@ impl Intake {
         }
     }
 
-    /// Reads on until the chunk is closed or everything that arrived is read.
-    pub fn fill(&mut self, gathered: &mut Gathered, limits: &BulkLimits) {
-        while !gathered.is_closed {
-            let Some(read) = self.parked.take().or_else(|| self.next()) else { return };
-            if gathered.has_place(&read, self.splitter.kept_bytes(), limits) {
-                gathered.add(read, limits);
-            } else {
-                self.parked = Some(read);
+    /// Whether a line waits for a chunk that has room for it.
+    pub fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// Reads on until the chunk takes nothing more or everything that arrived is read. False when the
+    /// turn is over before.
+    pub fn fill(&mut self, gathered: &mut Gathered, limits: &BulkLimits) -> bool {
+        for _ in 0..LINES_A_TURN {
+            if gathered.is_closed {
+                return true;
             }
+            let Some(read) = self.parked.take().or_else(|| self.next()) else { return true };
+            if !gathered.has_place(&read, self.splitter.kept_bytes(), limits) {
+                self.parked = Some(read);
+                return true;
+            }
+            gathered.add(read, limits);
         }
+        false
     }
 
     fn next(&mut self) -> Option<Read> {
@@ -199,7 +222,7 @@ impl Intake {
             }
         };
         let what = match cut {
-            Ok(Some(Piece::Text(text))) => Some(read_event(text, self.dialect)),
+            Ok(Some(Piece::Text(text))) => Some(read_event(text, self.dialect, self.max_event_bytes)),
             Ok(Some(Piece::TooLong)) => Some(What::Other(Slot::TooLong)),
             Ok(None) => None,
             Err(broken) => {
@@ -211,13 +234,64 @@ impl Intake {
     }
 }
 
-fn read_event(text: &[u8], dialect: Dialect) -> What {
-    let parsed = match dialect {
-        Dialect::Event => ReceivedEvent::parse(text),
-        Dialect::AnyKept => ReceivedEvent::parse(&flat::event_of(text)),
+fn read_event(text: &[u8], dialect: Dialect, max_bytes: usize) -> What {
+    let event = match dialect {
+        Dialect::Event => Cow::Borrowed(text),
+        Dialect::AnyKept => flat::event_of(text),
     };
-    match parsed {
+    if event.len() > max_bytes {
+        return What::Other(Slot::TooLong);
+    }
+    match ReceivedEvent::parse(&event) {
         Ok(event) => What::Event(event),
         Err(problems) => What::Other(Slot::Invalid(problems)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::application::inflight::Budget;
+
+    const LIMITS: BulkLimits = BulkLimits {
+        chunk_events: 1_000,
+        chunk_bytes: 1 << 20,
+        inflight_bytes: 1 << 20,
+        lag_events: 1,
+        wait: Duration::ZERO,
+    };
+
+    #[test]
+    fn others_get_a_turn_while_many_lines_are_read() {
+        let mut gathered = Gathered::new(Budget::new(1 << 20).no_room());
+        let mut intake = Intake::new(Form::Lines, Dialect::Event, 1_024);
+        intake.arrive(Bytes::from("1\n".repeat(2 * LINES_A_TURN + 1)));
+        let mut turns = 1;
+        while !intake.fill(&mut gathered, &LIMITS) {
+            turns += 1;
+        }
+        assert_eq!((gathered.slots.len(), turns), (2 * LINES_A_TURN + 1, 3));
+    }
+
+    #[test]
+    fn a_first_line_waits_for_room_and_a_later_one_for_the_next_chunk() {
+        let budget = Budget::new(1_024);
+        let (mut gathered, mut other) = (Gathered::new(budget.no_room()), budget.no_room());
+        let mut intake = Intake::new(Form::Lines, Dialect::Event, 1_024);
+        intake.arrive(Bytes::from("1\n2\n3\n"));
+        assert_eq!(other.grow_to(1_024), Ok(()));
+        assert!(intake.fill(&mut gathered, &LIMITS));
+        assert!(intake.is_parked() && gathered.is_empty() && !gathered.is_closed, "it can be filled later");
+
+        drop(other);
+        assert_eq!(gathered.room.grow_to(intake.waiting_bytes()), Ok(()));
+        let mut rest = budget.no_room();
+        assert_eq!(rest.grow_to(1_024 - intake.waiting_bytes()), Ok(()));
+        assert!(intake.fill(&mut gathered, &LIMITS));
+
+        assert!(intake.is_parked() && gathered.is_closed, "it can be handed in");
+        assert_eq!(gathered.slots.len(), 1);
     }
 }

@@ -129,6 +129,38 @@ async fn the_log_of_a_predecessor_is_read() {
 }
 
 #[tokio::test]
+async fn a_line_of_our_log_may_be_longer_than_an_event() {
+    let (old, new) = (Folder::new(), Folder::new());
+    let [mut longest, mut longer] = ["A1", "A2"].map(|door| registered("north", door));
+    for (event, bytes) in [(&mut longest, 65_536), (&mut longer, 65_537)] {
+        let rest = bytes - event.to_string().len() - r#","photo":"""#.len();
+        event["photo"] = "x".repeat(rest).into();
+    }
+    file(&old, ndjson([&longest, &longer]));
+
+    let (code, first) = report(&old, &[]);
+    file(&new, old.log_bytes());
+    let (code_of_log, again) = report(&new, &[]);
+
+    assert_eq!((code, counts(&first)), (Some(3), [1, 0, 0, 1]));
+    assert_eq!(first["not_recorded"][0]["code"], "body-too-large");
+    assert_eq!((code_of_log, counts(&again)), (Some(0), [1, 0, 0, 0]), "{again}");
+    assert_eq!(new.event_ids(), ids(&[longest]));
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_spoils_nothing() {
+    let folder = Folder::new();
+    let events = story("north", 4);
+    file(&folder, format!("\u{feff}{}", ndjson(&events)));
+    assert_eq!(counts(&report(&folder, &[]).1), [4, 0, 0, 0]);
+    file(&folder, format!("\u{feff}{:#}", Value::from(events)));
+    assert_eq!(counts(&report(&folder, &[]).1), [0, 4, 0, 0]);
+    file(&folder, "\u{feff}");
+    assert_eq!(report(&folder, &[]).0, Some(0));
+}
+
+#[tokio::test]
 async fn standard_input_and_an_array_are_read_too() {
     let folder = Folder::new();
     let events = story("north", 40);
