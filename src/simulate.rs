@@ -195,7 +195,7 @@ fn shared(settings: &SimulateSettings, target: Target, stop: CancellationToken) 
         batch: settings.batch,
         give_up_after: Duration::from_secs(settings.give_up_after),
         stop,
-        start: Barrier::new(usize::from(settings.connections)),
+        start: Barrier::new(usize::from(settings.connections) + 1),
         begin: OnceCell::new(),
         tally: RefCell::default(),
         last_settled: Cell::new(None),
@@ -212,11 +212,14 @@ async fn send(
     shared: &Rc<Shared>,
     on_progress: Option<&dyn Fn(Progress)>,
 ) -> Duration {
-    let connections = u32::from(settings.connections);
     let mut senders = JoinSet::new();
-    for number in 0..connections {
-        let sender = Sender::new(Rc::clone(shared), network.part(number, connections));
-        senders.spawn_local(sender.run());
+    for part in network.parts(settings.connections.into()) {
+        senders.spawn_local(Sender::new(Rc::clone(shared), part).run());
+    }
+    // The time counts from when all are connected.
+    tokio::select! {
+        _ = shared.start.wait() => {}
+        () = shared.stop.cancelled() => {}
     }
     let mut end = pin!(sleep(settings.seconds.map_or(Duration::MAX, Duration::from_secs)));
     let mut shown = interval(SHOWN_EVERY);

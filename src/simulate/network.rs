@@ -44,27 +44,28 @@ impl Network {
     /// All of the stream.
     #[must_use]
     pub fn whole(&self) -> Part {
-        self.part(0, 1)
+        self.parts(1).remove(0)
     }
 
-    /// The stream of every `of`-th locker from `first` on.
+    /// The stream, dealt out locker by locker; there are no fewer lockers than parts.
     #[must_use]
-    pub fn part(&self, first: u32, of: u32) -> Part {
+    pub fn parts(&self, count: u32) -> Vec<Part> {
         let mut timetable: Vec<u32> = Vec::new();
         for number in 0..self.lockers {
             timetable.extend((0..busyness(self.seed, number)).map(|_| number));
         }
         Random::of_part(self.seed, "timetable", u64::from(self.lockers)).shuffle(&mut timetable);
-        let is_ours = |number: &u32| number % of == first;
-        let lockers = (0..self.lockers).filter(is_ours);
-        let places = (0..).zip(&timetable).filter(|(_, number)| is_ours(number));
-        Part {
-            lockers: lockers.map(|number| Locker::new(self.seed, number, self.compartments, self.orderly)).collect(),
-            turns: places.map(|(place, number)| (place, (number / of) as usize)).collect(),
-            timetable_length: timetable.len() as u64,
-            round: 0,
-            turn: 0,
+        let timetable_length = timetable.len() as u64;
+        let empty = || Part { lockers: Vec::new(), turns: Vec::new(), timetable_length, round: 0, turn: 0 };
+        let mut parts: Vec<_> = (0..count).map(|_| empty()).collect();
+        for number in 0..self.lockers {
+            let locker = Locker::new(self.seed, number, self.compartments, self.orderly);
+            parts[(number % count) as usize].lockers.push(locker);
         }
+        for (place, number) in (0..).zip(timetable) {
+            parts[(number % count) as usize].turns.push((place, (number / count) as usize));
+        }
+        parts
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Shared {
     pub batch: Option<u32>,
     pub give_up_after: Duration,
     pub stop: CancellationToken,
-    /// Where the senders wait until all of them are connected.
+    /// Where the senders, and who started them, wait until all of them are connected.
     pub start: Barrier,
     pub begin: OnceCell<Instant>,
     pub tally: RefCell<Tally>,
@@ -104,7 +104,10 @@ impl Sender {
         // A server that is not there yet is met again when the first event is sent.
         self.connection =
             timeout(CONNECT_WITHIN, Connection::open(&self.shared.target)).await.ok().and_then(Result::ok);
-        self.shared.start.wait().await;
+        tokio::select! {
+            _ = self.shared.start.wait() => {}
+            () = self.shared.stop.cancelled() => return,
+        }
         self.shared.begin.get_or_init(Instant::now);
         if let Err(failure) = self.send().await {
             self.shared.fail(failure);

@@ -168,8 +168,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
 #[test]
 fn the_parts_of_a_network_are_together_the_whole() {
     let mut together: Vec<(u64, String)> = Vec::new();
-    for first in 0..4 {
-        let mut part = NETWORK.part(first, 4);
+    for mut part in NETWORK.parts(4) {
         while part.next_place() < 2_000 {
             together.extend(stream(&mut part, 1).into_iter().map(|(planned, event)| (planned.place, event)));
         }
