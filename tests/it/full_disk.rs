@@ -128,7 +128,7 @@ async fn a_disk_that_runs_full_turns_new_events_away_and_room_brings_them_back()
     disk.server.accept(&[registered("new", "A1"), reserved("L", "A1", "R1")]).await;
     assert_eq!(disk.server.get("/reservations/R1").await.status, 200);
     eventually("it is ready", || async { disk.server.get("/readyz").await.status == 200 }).await;
-    assert_eq!(disk.server.lines_saying("the log takes new events again").len(), 1);
+    disk.server.says("the log takes new events again", 1).await;
     let (records, damage) = logs::read(&disk.log());
     assert!((records, &damage.is_none()) == (3, &true), "{records} records, {damage:?}");
     assert!(disk.server.stop().success());

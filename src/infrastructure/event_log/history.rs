@@ -443,7 +443,7 @@ mod tests {
     fn what_many_read_ahead_is_what_one_reads_whatever_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = segments::path(folder.path(), Sequence::new(1));
-        let sound = log_lines(20);
+        let sound = log_lines(40);
         let starts: Vec<_> = std::iter::once(0).chain((1..sound.len()).filter(|at| sound[at - 1] == b'\n')).collect();
         // The pieces are so small that there are many, and lines that are longer than one.
         let helps = [(1, 100), (3, 1_000)].map(|(threads, piece_bytes)| Help { threads, piece_bytes });
@@ -457,7 +457,7 @@ mod tests {
             }
         };
         alike(&sound, "sound");
-        for at in (0..sound.len()).step_by(7) {
+        for at in (0..sound.len()).step_by(17) {
             let mut flipped = sound.clone();
             flipped[at] ^= 1 << (at % 8);
             alike(&flipped, &format!("byte {at} flipped"));
@@ -473,16 +473,16 @@ mod tests {
             alike(&[head, one, b"\n", other, tail].concat(), "an empty line");
         }
         // The same on a second segment, and with one behind it.
-        let (first, second) = sound.split_at(starts[7]);
+        let (first, second) = sound.split_at(starts[10]);
         let next = |sequence| segments::path(folder.path(), Sequence::new(sequence));
-        fs::write(next(8), second).unwrap();
+        fs::write(next(11), second).unwrap();
         alike(first, "two segments");
         alike(&first[..first.len() - 1], "a segment without its end");
         for at in (0..second.len()).step_by(31) {
-            fs::write(next(8), &second[..at]).unwrap();
+            fs::write(next(11), &second[..at]).unwrap();
             alike(first, &format!("{at} bytes left of the second segment"));
         }
-        fs::write(next(9), second).unwrap();
+        fs::write(next(12), second).unwrap();
         alike(first, "a segment of another name");
     }
 }

@@ -111,6 +111,6 @@ async fn a_failover_under_load_shows_nobody_an_old_state() {
             }
         })
         .await;
-    assert_eq!(trial.server.lines_saying(WRITTEN_ANEW).len(), 1);
+    trial.server.says(WRITTEN_ANEW, 1).await;
     trial.heals().await;
 }

@@ -48,7 +48,7 @@ async fn a_backup_that_is_restored_beneath_the_service_shows_nobody_an_old_state
         answer.status == 200
     };
     eventually("queries are answered again", found_out).await;
-    assert_eq!(trial.server.lines_saying(WRITTEN_ANEW).len(), 1);
+    trial.server.says(WRITTEN_ANEW, 1).await;
     trial.heals().await;
 }
 
@@ -180,7 +180,7 @@ async fn backups_put_back_and_schemas_dropped_under_load_show_nobody_an_old_stat
             }
         })
         .await;
-    assert_eq!(trial.server.lines_saying(WRITTEN_ANEW).len(), 6);
+    trial.server.says(WRITTEN_ANEW, 6).await;
     trial.heals().await;
 }
 

@@ -13,7 +13,7 @@ use reqwest::header::HeaderMap;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Folder, PATIENCE};
+use crate::support::{Folder, PATIENCE, eventually};
 
 /// Where the shipped binary lies.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_lockstream");
@@ -198,6 +198,13 @@ impl Server {
     pub fn lines_saying(&self, message: &str) -> Vec<Value> {
         let objects = self.lines().into_iter().filter_map(|line| serde_json::from_str(&line).ok());
         objects.filter(|line: &Value| line["message"] == message).collect()
+    }
+
+    /// Waits until the process has said this so many times: what it says is read beside the test.
+    pub async fn says(&self, message: &str, times: usize) {
+        let what = format!("{message:?} is said {times} times");
+        eventually(&what, async || self.lines_saying(message).len() >= times).await;
+        assert_eq!(self.lines_saying(message).len(), times, "{message}");
     }
 
     /// The process's log lines so far.

@@ -21,10 +21,12 @@ use crate::domain::record::{Head, Record};
 use crate::infrastructure::event_log::line;
 use crate::infrastructure::event_log::storage::Readable;
 
-/// How much one thread takes on at a time: some hundreds of lines.
-const PIECE_BYTES: usize = 256 << 10;
+/// How much one thread takes on at a time: some two hundred lines, which stay near the processor.
+const PIECE_BYTES: usize = 64 << 10;
 /// How many pieces are in memory at most for each thread, read or still to be read.
-const PIECES_A_THREAD: usize = 4;
+const PIECES_A_THREAD: usize = 16;
+/// Only files that are longer than so many pieces are read ahead.
+const MIN_PIECES: u64 = 8;
 /// Pieces are no larger, so longer lines than that are not read ahead.
 const MAX_PIECE_BYTES: usize = 32 << 20;
 /// More threads than that have nothing to do: folding is the work of one.
@@ -97,7 +99,7 @@ impl Help {
 
     /// Whether a file of this length is worth it.
     pub fn is_worth(self, length_bytes: u64) -> bool {
-        self.threads > 0 && length_bytes > 2 * self.piece_bytes as u64
+        self.threads > 0 && length_bytes > MIN_PIECES * self.piece_bytes as u64
     }
 }
 
@@ -285,7 +287,8 @@ impl Ahead {
     /// The next whole lines of the file, if there are any. The last ones are those of which nothing
     /// is stated any more.
     fn whole_lines(&mut self) -> Option<Vec<u8>> {
-        let mut bytes = std::mem::take(&mut self.rest);
+        let mut bytes = Vec::with_capacity(self.team.piece_bytes + self.rest.len());
+        bytes.append(&mut self.rest);
         loop {
             let wanted = self.team.piece_bytes as u64;
             let read = (&mut self.file).take(wanted).read_to_end(&mut bytes);
