@@ -36,6 +36,9 @@ use crate::web::{App, SharedApp};
 /// How long a chunk that is not full waits for more of a body that is not at its end. Bodies come in
 /// pieces of some kilobytes, and each chunk costs a sync.
 const LINGER: Duration = Duration::from_millis(2);
+/// How long it waits at most while more keeps coming: of a body that comes in drops the first events
+/// would never be recorded.
+const LINGER_MOST: Duration = Duration::from_millis(100);
 
 /// Report many events
 ///
@@ -182,6 +185,7 @@ impl<'a> Exchange<'a> {
         let mut in_writer: InWriter<'a> = None;
         // Since when the client owes something, and whether what there is has waited long enough.
         let (mut stalled_since, mut lingered) = (None, false);
+        let mut gathered_since: Option<Instant> = None;
         // What arrived whole before the body broke off is recorded all the same.
         let mut broke_off = None;
         loop {
@@ -197,6 +201,9 @@ impl<'a> Exchange<'a> {
                     continue;
                 }
             }
+            if !self.gathered.is_empty() {
+                lingered |= gathered_since.get_or_insert_with(Instant::now).elapsed() >= LINGER_MOST;
+            }
             let is_done = self.intake.is_done() || broke_off.is_some();
             if in_writer.is_none() && !self.gathered.is_empty() {
                 if self.gathered.is_closed || is_done || is_full || lingered {
@@ -204,7 +211,7 @@ impl<'a> Exchange<'a> {
                         return self.give_up(Unavailable::Stopping).map(Some);
                     }
                     in_writer = Some(self.hand_in());
-                    lingered = false;
+                    (lingered, gathered_since) = (false, None);
                     continue;
                 }
             } else if in_writer.is_none() && is_done {

@@ -1,13 +1,16 @@
 //! Each line gets the verdict that its event would have got alone, in order.
 
+use http_body_util::channel::Channel;
+use hyper::body::Bytes;
 use lockstream::random::Random;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::bulk::{NDJSON, accept, ids, ndjson, send, story};
 use crate::contract::document::{served, validator};
-use crate::support::Folder;
 use crate::support::events::{deposited, event, fault, picked_up, registered, reserved};
 use crate::support::server::Server;
+use crate::support::{Folder, PATIENCE};
 
 #[tokio::test]
 async fn events_are_recorded_in_the_order_in_which_they_stand() {
@@ -36,6 +39,26 @@ async fn a_bulk_shares_few_syncs() {
     batches.dedup();
     // Four full chunks; a slow machine may find some of them not full when it looks.
     assert!((4..=40).contains(&batches.len()), "{batches:?}");
+}
+
+#[tokio::test]
+async fn what_comes_in_drops_is_recorded_before_its_end() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let (mut body, bytes): (_, Channel<Bytes>) = Channel::new(1);
+    let first = ndjson([&registered("north", "A1")]);
+    let drops = async {
+        body.send_data(Bytes::from(first)).await.unwrap();
+        // Never a pause in which the chunk would be handed in, and never an end of the line.
+        while folder.log_bytes().is_empty() {
+            body.send_data(Bytes::from_static(b"x")).await.unwrap();
+        }
+        drop(body);
+    };
+    let sent = send(&server, NDJSON, reqwest::Body::wrap(bytes));
+    let (answered, recorded) = tokio::join!(sent, timeout(PATIENCE, drops));
+    recorded.expect("it is recorded while the body goes on");
+    assert_eq!(answered.statuses(), ["accepted", "invalid"]);
 }
 
 #[tokio::test]
