@@ -31,6 +31,7 @@ use crate::web::extract::{discard, is_json};
 use crate::web::openapi::EventSchema;
 use crate::web::outbox::{Gone, Outbox, outbox};
 use crate::web::problem::Problem;
+use crate::web::request_id::Mark;
 use crate::web::{App, SharedApp};
 
 /// How long a chunk that is not full waits for more of a body that is not at its end. Bodies come in
@@ -73,6 +74,7 @@ pub async fn post_batch(State(app): State<SharedApp>, request: Request) -> Resul
 pub async fn respond(app: Arc<App>, request: Request, dialect: Dialect) -> Result<Response, Problem> {
     let deadline = Instant::now() + app.limits.body_timeout;
     let expects = request.headers().contains_key(header::EXPECT);
+    let mark = Mark::of(request.headers(), request.method(), request.uri());
     let begun = begin(&app, request.headers());
     let mut body = request.into_body();
     let (form, place) = match begun {
@@ -102,6 +104,7 @@ pub async fn respond(app: Arc<App>, request: Request, dialect: Dialect) -> Resul
         let mut exchange = Exchange {
             gathered: Gathered::new(app.writer.chunk_room()),
             app: &app,
+            mark,
             intake,
             outbox,
             lines: LineWriter::default(),
@@ -171,6 +174,7 @@ type InWriter<'a> = Option<(Slots, Pin<Box<dyn Future<Output = Outcome> + Send +
 /// One bulk under way: at most one chunk is with the writer while the next is read.
 struct Exchange<'a> {
     app: &'a App,
+    mark: Mark,
     intake: Intake,
     gathered: Gathered,
     outbox: Outbox,
@@ -295,7 +299,9 @@ impl<'a> Exchange<'a> {
         let differing = self.lines.chunk(slots, outcome, self.app.limits.body_bytes);
         if differing > 0 {
             let total = self.app.progress.conflicting_duplicates();
-            warn!(differing, first, count, total, "known event_ids of a bulk came with another content");
+            self.mark.span().in_scope(|| {
+                warn!(differing, first, count, total, "known event_ids of a bulk came with another content");
+            });
         }
         self.lines.send(&self.outbox)
     }

@@ -45,7 +45,14 @@ pub struct Problem {
     #[serde(flatten)]
     #[schema(value_type = Conflict)]
     conflict: Option<Conflict>,
+    #[serde(skip)]
+    cause: Option<Cause>,
 }
+
+/// The words of the database, for the operator and not for the client: a log line tells them. Goes
+/// with the answer, beside what is sent, to where the line can name the request.
+#[derive(Debug, Clone)]
+pub struct Cause(pub String);
 
 /// One thing that is wrong with an event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -92,6 +99,7 @@ impl Problem {
             code: entry.code,
             errors: Vec::new(),
             conflict: None,
+            cause: None,
         }
     }
 
@@ -150,9 +158,8 @@ impl From<QueryError> for Problem {
             }
             QueryError::TimedOut => Self::new(Code::DatabaseUnavailable, "The database did not answer in time."),
             QueryError::Store(error) => {
-                // The words of the database are for the operator, not for the client.
-                tracing::warn!(%error, "a query failed");
-                Self::new(Code::DatabaseUnavailable, "The database cannot be read at the moment.")
+                let detail = "The database cannot be read at the moment.";
+                Self { cause: Some(Cause(error.to_string())), ..Self::new(Code::DatabaseUnavailable, detail) }
             }
         }
     }
@@ -165,6 +172,9 @@ impl Problem {
         let body = serde_json::to_vec(body).expect("texts and numbers have a JSON form");
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        if let Some(cause) = &self.cause {
+            response.extensions_mut().insert(cause.clone());
+        }
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }

@@ -21,11 +21,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use tower::ServiceExt;
-use tracing::{Instrument, Level, Span, debug, enabled, error, info_span};
+use tracing::{Instrument, Level, Span, debug, enabled, error, info_span, warn};
 use uuid::{Builder, Uuid};
 
 use crate::web::catalogue::Code;
-use crate::web::problem::Problem;
+use crate::web::problem::{Cause, Problem};
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client; instead of a longer one a new one is made.
@@ -40,7 +40,8 @@ pub struct Mark {
 }
 
 impl Mark {
-    fn of(headers: &HeaderMap, method: &Method, uri: &Uri) -> Self {
+    #[must_use]
+    pub fn of(headers: &HeaderMap, method: &Method, uri: &Uri) -> Self {
         let id = headers.get(HEADER).filter(|id| is_usable(id)).cloned().unwrap_or_else(new_id);
         Self { id, method: method.clone(), uri: uri.clone() }
     }
@@ -90,6 +91,9 @@ async fn routed(router: Router, request: Request<Incoming>, mark: &Mark) -> Resp
         Ok(Err(never)) => match never {},
         Err(panic) => mark.span().in_scope(|| internal_error(panic.as_ref())),
     };
+    if let Some(Cause(error)) = response.extensions_mut().remove() {
+        mark.span().in_scope(|| warn!(%error, "a query failed"));
+    }
     response.headers_mut().insert(HEADER, mark.id.clone());
     response
 }

@@ -75,3 +75,35 @@ async fn a_repeated_id_with_another_content_is_counted_and_logged_with_its_reque
     assert_eq!((&line["event_id"], &line["sequence"], &line["total"]), (&json!(id(&event)), &json!("1"), &json!(1)));
     assert_eq!((&line["span"]["method"], &line["span"]["path"]), (&json!("POST"), &json!("/events")));
 }
+
+#[tokio::test]
+async fn a_query_that_fails_is_logged_with_its_request() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept([&registered("L", "A1")]).await;
+    assert_eq!(server.get("/lockers/L").await.status, 200);
+    folder.execute("UPDATE lockers SET state_hash = replace(state_hash, substr(state_hash, 1, 1), 'x')").await;
+
+    let answer = server.send("GET", "/lockers/L", &[("x-request-id", "night-shift")], "").await;
+
+    assert_eq!((answer.status, answer.code().as_str()), (503, "database-unavailable"));
+    let lines = lines_of(&server, "night-shift", "a query failed").await;
+    assert_eq!((lines.len(), &lines[0]["level"], &lines[0]["span"]["path"]), (1, &json!("WARN"), &json!("/lockers/L")));
+    assert!(lines[0]["error"].as_str().unwrap().contains("state_hash"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn so_is_one_of_a_bulk() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let event = registered("L", "A1");
+    let mut other = event.clone();
+    other["occurred_at"] = json!("2026-11-21T09:00:00Z");
+    let headers = [("content-type", "application/x-ndjson"), ("x-request-id", "a-week-late")];
+    assert_eq!(server.send("POST", "/events/batch", &headers, format!("{event}\n{other}")).await.status, 200);
+
+    let lines = lines_of(&server, "a-week-late", "known event_ids of a bulk came with another content").await;
+
+    assert_eq!((lines.len(), &lines[0]["differing"], &lines[0]["total"]), (1, &json!(1), &json!(1)));
+    assert_eq!(lines[0]["span"]["path"], "/events/batch");
+}
