@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
@@ -199,7 +200,10 @@ impl<'a> Exchange<'a> {
             };
             let is_full = self.outbox.is_full();
             if has_room && !is_full {
-                self.intake.fill(&mut self.gathered, &app.writer.bulk_limits());
+                if !self.intake.fill(&mut self.gathered, &app.writer.bulk_limits()) {
+                    yield_now().await;
+                    continue;
+                }
                 if in_writer.is_none() && self.gathered.is_empty() && self.intake.is_parked() {
                     // A line that had no room: above it is waited for.
                     continue;

@@ -11,6 +11,10 @@ use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::event::split::{Broken, Form, Piece, Splitter};
 use crate::web::batch::lines::Slot;
 
+/// How many lines are read before others get a turn. As a rule a piece of a body has fewer; it may have
+/// thousands that are next to nothing and cost as much each.
+const LINES_A_TURN: usize = 128;
+
 /// What a line of our log has around its event, and more.
 const KEPT_AROUND_BYTES: usize = 1 << 10;
 
@@ -184,16 +188,21 @@ impl Intake {
         self.parked.is_some()
     }
 
-    /// Reads on until the chunk takes nothing more or everything that arrived is read.
-    pub fn fill(&mut self, gathered: &mut Gathered, limits: &BulkLimits) {
-        while !gathered.is_closed {
-            let Some(read) = self.parked.take().or_else(|| self.next()) else { return };
+    /// Reads on until the chunk takes nothing more or everything that arrived is read. False when the
+    /// turn is over before.
+    pub fn fill(&mut self, gathered: &mut Gathered, limits: &BulkLimits) -> bool {
+        for _ in 0..LINES_A_TURN {
+            if gathered.is_closed {
+                return true;
+            }
+            let Some(read) = self.parked.take().or_else(|| self.next()) else { return true };
             if !gathered.has_place(&read, self.splitter.kept_bytes(), limits) {
                 self.parked = Some(read);
-                return;
+                return true;
             }
             gathered.add(read, limits);
         }
+        false
     }
 
     fn next(&mut self) -> Option<Read> {
@@ -236,5 +245,53 @@ fn read_event(text: &[u8], dialect: Dialect, max_bytes: usize) -> What {
     match ReceivedEvent::parse(&event) {
         Ok(event) => What::Event(event),
         Err(problems) => What::Other(Slot::Invalid(problems)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::application::inflight::Budget;
+
+    const LIMITS: BulkLimits = BulkLimits {
+        chunk_events: 1_000,
+        chunk_bytes: 1 << 20,
+        inflight_bytes: 1 << 20,
+        lag_events: 1,
+        wait: Duration::ZERO,
+    };
+
+    #[test]
+    fn others_get_a_turn_while_many_lines_are_read() {
+        let mut gathered = Gathered::new(Budget::new(1 << 20).no_room());
+        let mut intake = Intake::new(Form::Lines, Dialect::Event, 1_024);
+        intake.arrive(Bytes::from("1\n".repeat(2 * LINES_A_TURN + 1)));
+        let mut turns = 1;
+        while !intake.fill(&mut gathered, &LIMITS) {
+            turns += 1;
+        }
+        assert_eq!((gathered.slots.len(), turns), (2 * LINES_A_TURN + 1, 3));
+    }
+
+    #[test]
+    fn a_first_line_waits_for_room_and_a_later_one_for_the_next_chunk() {
+        let budget = Budget::new(1_024);
+        let (mut gathered, mut other) = (Gathered::new(budget.no_room()), budget.no_room());
+        let mut intake = Intake::new(Form::Lines, Dialect::Event, 1_024);
+        intake.arrive(Bytes::from("1\n2\n3\n"));
+        assert_eq!(other.grow_to(1_024), Ok(()));
+        assert!(intake.fill(&mut gathered, &LIMITS));
+        assert!(intake.is_parked() && gathered.is_empty() && !gathered.is_closed, "it can be filled later");
+
+        drop(other);
+        assert_eq!(gathered.room.grow_to(intake.waiting_bytes()), Ok(()));
+        let mut rest = budget.no_room();
+        assert_eq!(rest.grow_to(1_024 - intake.waiting_bytes()), Ok(()));
+        assert!(intake.fill(&mut gathered, &LIMITS));
+
+        assert!(intake.is_parked() && gathered.is_closed, "it can be handed in");
+        assert_eq!(gathered.slots.len(), 1);
     }
 }
