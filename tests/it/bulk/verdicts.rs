@@ -1,8 +1,6 @@
 //! Each line gets the verdict that its event would have got alone, in order.
 
 use http_body_util::channel::Channel;
-use std::convert::Infallible;
-
 use hyper::body::Bytes;
 use lockstream::random::Random;
 use serde_json::{Value, json};
@@ -47,7 +45,7 @@ async fn a_bulk_shares_few_syncs() {
 async fn what_comes_in_drops_is_recorded_before_its_end() {
     let folder = Folder::new();
     let server = Server::start(&folder).await;
-    let (mut body, bytes) = Channel::<Bytes, Infallible>::new(1);
+    let (mut body, bytes): (_, Channel<Bytes>) = Channel::new(1);
     let first = ndjson([&registered("north", "A1")]);
     let drops = async {
         body.send_data(Bytes::from(first)).await.unwrap();
