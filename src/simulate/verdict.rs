@@ -157,7 +157,7 @@ pub fn judge(expected: Expected, verdict: &Verdict, circumstances: Circumstances
     let Circumstances { sent_before, repeated_with_others, known_locker } = circumstances;
     match (expected, verdict) {
         (Expected::Accepted, Verdict::Accepted) | (Expected::Duplicate, Verdict::Duplicate) => Judged::AsExpected,
-        (Expected::Accepted, Verdict::Duplicate) if sent_before && !known_locker => Judged::FoundRecorded,
+        (Expected::Accepted, Verdict::Duplicate) if sent_before => Judged::FoundRecorded,
         (Expected::Accepted, Verdict::Duplicate) => Judged::KnownFromBefore,
         (Expected::Refused(rule), Verdict::Refused(code)) if rule.code() == code => Judged::AsExpected,
         // It was accepted when it came again, or its time has come in the meantime.
