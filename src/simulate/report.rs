@@ -115,7 +115,8 @@ pub struct Report {
     pub unanswered_requests: u64,
     /// Duplicates that were accepted the time before, when the answer was lost.
     pub found_recorded: u64,
-    /// Events that the server knew from an earlier run with this seed.
+    /// Events that found a later world than theirs: the seed was here before, or they came once more
+    /// together with others that were recorded.
     pub known_from_before: u64,
     /// Events that were under way when it ended.
     pub unsettled: u64,
@@ -255,7 +256,7 @@ impl Report {
         }
         row("  requests without an answer", &self.unanswered_requests)?;
         row("  found recorded", &self.found_recorded)?;
-        row("known from an earlier run", &self.known_from_before)?;
+        row("known already", &self.known_from_before)?;
         row("WRONG ANSWERS", &self.wrong)
     }
 }

@@ -245,8 +245,10 @@ impl Sender {
     fn judge(&mut self, at: usize, verdict: Verdict, sent_before: bool) {
         let (planned, end) = self.planned[at];
         let known_locker = self.known[planned.locker];
-        let judged = judge(planned.expected, &verdict, Circumstances { sent_before, known_locker });
-        self.known[planned.locker] |= judged == Judged::KnownFromBefore;
+        let repeated_with_others = sent_before && self.planned.len() > 1;
+        let circumstances = Circumstances { sent_before, repeated_with_others, known_locker };
+        let judged = judge(planned.expected, &verdict, circumstances);
+        self.known[planned.locker] |= judged == Judged::KnownFromBefore && !repeated_with_others;
         let mut tally = self.shared.tally.borrow_mut();
         let told = verdict.clone();
         tally.settle(verdict, judged, || {

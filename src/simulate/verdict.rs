@@ -134,6 +134,8 @@ fn shortened(body: &[u8]) -> String {
 pub struct Circumstances {
     /// It was sent before, and nobody knows what came of that.
     pub sent_before: bool,
+    /// So were others with it, which may have been recorded: the world that it finds is a later one.
+    pub repeated_with_others: bool,
     /// The server knew an event of this locker before it was sent: the seed has been here already.
     pub known_locker: bool,
 }
@@ -144,7 +146,7 @@ pub enum Judged {
     AsExpected,
     /// It was recorded when it was sent before, and that answer was lost.
     FoundRecorded,
-    /// The seed has been here already.
+    /// The seed, or this event with others, has been here already.
     KnownFromBefore,
     Wrong,
 }
@@ -152,14 +154,16 @@ pub enum Judged {
 /// Holds a settled verdict against what a server that keeps the rules says.
 #[must_use]
 pub fn judge(expected: Expected, verdict: &Verdict, circumstances: Circumstances) -> Judged {
-    let Circumstances { sent_before, known_locker } = circumstances;
+    let Circumstances { sent_before, repeated_with_others, known_locker } = circumstances;
     match (expected, verdict) {
         (Expected::Accepted, Verdict::Accepted) | (Expected::Duplicate, Verdict::Duplicate) => Judged::AsExpected,
-        (Expected::Accepted, Verdict::Duplicate) if sent_before && !known_locker => Judged::FoundRecorded,
+        (Expected::Accepted, Verdict::Duplicate) if sent_before => Judged::FoundRecorded,
         (Expected::Accepted, Verdict::Duplicate) => Judged::KnownFromBefore,
         (Expected::Refused(rule), Verdict::Refused(code)) if rule.code() == code => Judged::AsExpected,
         // It was accepted when it came again, or its time has come in the meantime.
-        (Expected::Refused(_), Verdict::Duplicate | Verdict::Accepted | Verdict::Refused(_)) if known_locker => {
+        (Expected::Refused(_), Verdict::Duplicate | Verdict::Accepted | Verdict::Refused(_))
+            if known_locker || repeated_with_others =>
+        {
             Judged::KnownFromBefore
         }
         _ => Judged::Wrong,
@@ -218,7 +222,7 @@ mod tests {
         let refused = || Verdict::Refused("compartment-occupied".into());
         let (occupied, degraded) =
             (Expected::Refused(Rule::CompartmentOccupied), Expected::Refused(Rule::CompartmentDegraded));
-        let fresh = Circumstances { sent_before: false, known_locker: false };
+        let fresh = Circumstances { sent_before: false, repeated_with_others: false, known_locker: false };
         for (expected, verdict, right) in [
             (Expected::Accepted, Verdict::Accepted, true),
             (Expected::Accepted, refused(), false),
@@ -236,6 +240,13 @@ mod tests {
         let again = Circumstances { sent_before: true, ..fresh };
         assert_eq!(judge(Expected::Accepted, &Verdict::Duplicate, again), Judged::FoundRecorded);
         assert_eq!(judge(Expected::Accepted, &Verdict::Duplicate, fresh), Judged::KnownFromBefore);
+        assert_eq!(judge(occupied, &Verdict::Accepted, again), Judged::Wrong);
+        let with_others = Circumstances { repeated_with_others: true, ..again };
+        for verdict in [Verdict::Accepted, Verdict::Duplicate, refused()] {
+            assert_eq!(judge(degraded, &verdict, with_others), Judged::KnownFromBefore, "{verdict:?}");
+        }
+        assert_eq!(judge(Expected::Accepted, &Verdict::Duplicate, with_others), Judged::FoundRecorded);
+        assert_eq!(judge(Expected::Accepted, &refused(), with_others), Judged::Wrong);
         let known = Circumstances { known_locker: true, ..fresh };
         assert_eq!(judge(occupied, &Verdict::Accepted, known), Judged::KnownFromBefore);
         assert_eq!(judge(Expected::Accepted, &refused(), known), Judged::Wrong);
