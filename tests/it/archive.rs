@@ -27,6 +27,11 @@ impl Folder {
     pub fn archive(&self) -> PathBuf {
         self.path().join("archive")
     }
+
+    /// Puts something in the way of an archive, so that no server makes one.
+    pub fn keep_without_archive(&self) {
+        std::fs::write(self.archive(), "in the way").unwrap();
+    }
 }
 
 /// The last record that the writer of this process has forgotten.

@@ -253,7 +253,15 @@ impl FileArchivist {
 
 impl Archivist for FileArchivist {
     fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
-        self.take_in_more(stop).map_err(|error| failure(&error))
+        let outcome = self.take_in_more(stop);
+        if outcome.is_err() || stop() {
+            // What was begun takes room that others may need. The next stretch removes it at the latest.
+            let manifest = self.archive.as_ref().map(|archive| &archive.manifest);
+            if let Err(error) = Manifest::clean(&self.folder, manifest) {
+                debug!(%error, "what was begun of the archive cannot be removed");
+            }
+        }
+        outcome.map_err(|error| failure(&error))
     }
 
     fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {

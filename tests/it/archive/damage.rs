@@ -107,7 +107,7 @@ async fn an_archive_that_is_removed_beneath_the_service_is_not_missed() {
 #[tokio::test]
 async fn an_archive_that_cannot_be_written_costs_memory_and_nothing_else() {
     let folder = Folder::new();
-    fs::write(folder.archive(), "in the way").unwrap();
+    folder.keep_without_archive();
     let server = Server::start_with(&folder, &TINY).await;
     let events = live(&server).await;
     let said = || server.lines_saying("the past cannot be archived and stays in memory; it is tried again").len();
