@@ -43,7 +43,8 @@ const FAILURE_LINGER: Duration = Duration::from_secs(1);
 const MAX_ORDERS: usize = 16;
 
 /// The file descriptors that no client gets: the log and its next segment, the database's lines
-/// (with SQLite three each) and those of a rebuild, the runtime, whatever the system opens.
+/// (with SQLite three each) and those of a rebuild, the tables of the archive, the runtime, whatever the
+/// system opens.
 const RESERVED_DESCRIPTORS: u64 = 96;
 
 /// Why the service ended other than in order.

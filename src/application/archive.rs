@@ -12,14 +12,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::application::ingest::WriterQueue;
-use crate::application::ports::{ArchiveFailure, Archivist};
+use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::domain::ids::Sequence;
 
-/// After a failure it is tried again when so long has passed.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// The pause after a failure; doubled each time up to [`PAUSE_MAX`], for an attempt may read the whole
+/// log.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// With much to catch up on, the writer hears of it after so many stretches: each time it forgets, it
+/// looks through all that it holds.
+const HAND_OVER_STRETCHES: usize = 16;
 
 /// Wakes the archiver. Cheap to clone; never waits.
 #[derive(Debug, Clone)]
@@ -122,34 +128,50 @@ struct Archiver {
 /// The writer takes nothing more.
 struct WriterEnded;
 
+/// An attempt that failed, and how long the next one waits.
+struct Failed {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Failed {
+    fn left(&self) -> Duration {
+        self.pause.saturating_sub(self.at.elapsed())
+    }
+}
+
 impl Archiver {
     fn run(mut self, heard: &Receiver<()>) {
-        let mut failed_at = None;
+        let mut failed: Option<Failed> = None;
         loop {
-            let woken = if failed_at.is_some() {
-                heard.recv_timeout(TRY_AGAIN_AFTER)
-            } else {
-                heard.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let woken = match &failed {
+                Some(failed) => heard.recv_timeout(failed.left()),
+                None => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             if woken == Err(RecvTimeoutError::Disconnected) || self.has_to_stop() {
                 return;
             }
             // Rings do not hasten it: what cannot be written or read asks for patience.
-            if failed_at.is_some_and(|failed: Instant| failed.elapsed() < TRY_AGAIN_AFTER) {
+            if failed.as_ref().is_some_and(|failed| !failed.left().is_zero()) {
                 continue;
             }
             match self.work() {
                 Ok(Ok(())) => {
-                    if failed_at.take().is_some() {
+                    if failed.take().is_some() {
                         info!("the past is archived again");
                     }
                 }
                 Ok(Err(WriterEnded)) => return,
                 Err(error) => {
+                    if error.is_damage {
+                        self.signs.doubted.store(true, Ordering::Relaxed);
+                    }
                     // Told once, as long as it lasts.
-                    if failed_at.replace(Instant::now()).is_none() {
+                    if failed.is_none() {
                         warn!(%error, "the past cannot be archived and stays in memory; it is tried again");
                     }
+                    let pause = failed.map_or(PAUSE_MIN, |failed| (failed.pause * 2).min(PAUSE_MAX));
+                    failed = Some(Failed { at: Instant::now(), pause });
                 }
             }
         }
@@ -158,27 +180,47 @@ impl Archiver {
     /// Archives all that there is.
     fn work(&mut self) -> Result<Result<(), WriterEnded>, ArchiveFailure> {
         let signs = Arc::clone(&self.signs);
-        if signs.doubted.swap(false, Ordering::Relaxed) {
+        if signs.doubted.load(Ordering::Relaxed) {
             warn!("the archive is damaged; it is made anew from the log");
             self.archivist.begin_anew()?;
+            signs.doubted.store(false, Ordering::Relaxed);
         }
         let stop = || signs.stop.load(Ordering::Relaxed);
-        while let Some(archived) = self.archivist.archive_more(&stop)? {
-            let up_to = archived.up_to;
-            if up_to >= self.forgotten {
-                if !self.writer.forget(archived) {
-                    return Ok(Err(WriterEnded));
-                }
-                debug!(%up_to, "the past is archived");
-                self.forgotten = up_to;
-                // What was doubted is replaced by now.
-                signs.doubted.store(false, Ordering::Relaxed);
+        let (mut pending, mut waiting) = (None, 0);
+        loop {
+            let outcome = self.archivist.archive_more(&stop);
+            let goes_on = matches!(outcome, Ok(Some(_))) && !stop();
+            if let Ok(Some(archived)) = &outcome {
+                pending = Some(archived.clone());
+                waiting += 1;
             }
-            if stop() {
-                break;
+            if (waiting == HAND_OVER_STRETCHES || !goes_on)
+                && let Some(archived) = pending.take()
+            {
+                waiting = 0;
+                if let Err(ended) = self.hand_over(archived) {
+                    return Ok(Err(ended));
+                }
+            }
+            if !goes_on {
+                return outcome.map(|_| Ok(()));
             }
         }
-        Ok(Ok(()))
+    }
+
+    /// Tells the writer, unless it has forgotten more than this archive knows by now.
+    fn hand_over(&mut self, archived: Archived) -> Result<(), WriterEnded> {
+        let up_to = archived.up_to;
+        if up_to < self.forgotten {
+            return Ok(());
+        }
+        if !self.writer.forget(archived) {
+            return Err(WriterEnded);
+        }
+        self.forgotten = up_to;
+        // What was doubted is replaced by now.
+        self.signs.doubted.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn has_to_stop(&self) -> bool {

@@ -121,8 +121,12 @@ pub struct Archived {
 
 /// The archive could not be read or written. The log is not harmed by that.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct ArchiveFailure(pub String);
+#[error("{reason}")]
+pub struct ArchiveFailure {
+    pub reason: String,
+    /// The same files would fail in the same way for ever; only a new archive helps.
+    pub is_damage: bool,
+}
 
 /// The projection as its writers see it: rows in, one transaction at a time.
 #[async_trait]

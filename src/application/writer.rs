@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::application::archive::Bell;
 use crate::application::ingest::bulk::{BulkLimits, BulkReply, BulkSubmission, Judged, MAX_CHUNK_EVENTS};
@@ -255,6 +255,7 @@ impl Writer {
             Aside::Forget(Archived { up_to, archive }) => {
                 self.archive = Some(archive);
                 self.world.forget(up_to, |_| {});
+                debug!(%up_to, held = self.world.held(), "the past is forgotten");
             }
             Aside::CheckLog(reply) => {
                 let _ = reply.send(self.log.check());
@@ -422,7 +423,9 @@ impl Writer {
     /// Nothing is decided in ignorance: the event can be sent again when the archive is made anew.
     fn past_unreadable(&self, error: &ArchiveFailure) -> Unavailable {
         warn!(%error, "something of the past cannot be read; an event that needs it is turned away");
-        self.archiver.doubt();
+        if error.is_damage {
+            self.archiver.doubt();
+        }
         Unavailable::PastUnreadable
     }
 

@@ -15,7 +15,7 @@ mod run;
 mod sealed;
 pub mod snapshot;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ impl FileArchive {
 
     fn record(&self, sequence: Sequence, offset_bytes: Option<u64>) -> io::Result<(Record, Head)> {
         let segment = self.segment_of(sequence);
-        let unknown = || io::Error::new(io::ErrorKind::InvalidData, format!("sequence {sequence} is not archived"));
+        let unknown = || io::Error::new(ErrorKind::InvalidData, format!("sequence {sequence} is not archived"));
         segment.ok_or_else(unknown)?.record(sequence, offset_bytes)
     }
 
@@ -163,28 +163,26 @@ impl FileArchive {
 
 impl Archive for FileArchive {
     fn original(&self, id: EventId) -> Result<Option<Original>, ArchiveFailure> {
-        self.find_original(id).map_err(failure)
+        self.find_original(id).map_err(|error| failure(&error))
     }
 
     fn reservation(&self, id: &ReservationId) -> Result<Option<Reservation>, ArchiveFailure> {
-        self.find_reservation(id).map_err(failure)
+        self.find_reservation(id).map_err(|error| failure(&error))
     }
 
     fn fault(&self, id: EventId) -> Result<Option<Fault>, ArchiveFailure> {
-        self.find_fault(id).map_err(failure)
+        self.find_fault(id).map_err(|error| failure(&error))
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "maps an error to another")]
-fn failure(error: io::Error) -> ArchiveFailure {
-    ArchiveFailure(error.to_string())
+fn failure(error: &io::Error) -> ArchiveFailure {
+    // Whatever the system refuses may pass; what was read and makes no sense does not.
+    let is_damage = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound);
+    ArchiveFailure { reason: error.to_string(), is_damage }
 }
 
 fn strange(sequence: Sequence, what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("sequence {sequence} of the log is not {what} that was archived"),
-    )
+    io::Error::new(ErrorKind::InvalidData, format!("sequence {sequence} of the log is not {what} that was archived"))
 }
 
 /// The log has to have the very segments that were archived, as they were, and then at least one that

@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 mod doubt;
+mod memory;
 mod projection;
 mod start;
 
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::support::events::{cleared, deposited, expired, fault, id, picked_up, registered, reserved};
 use crate::support::server::{Answer, Server};
@@ -18,17 +21,22 @@ use crate::support::{Folder, eventually};
 
 /// Segments of three records or so, and a line for each stretch that is archived.
 const TINY: [(&str, &str); 2] =
-    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::archive=debug")];
+    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::writer=debug")];
 
 impl Folder {
     pub fn archive(&self) -> PathBuf {
         self.path().join("archive")
     }
+
+    /// Puts something in the way of an archive, so that no server makes one.
+    pub fn keep_without_archive(&self) {
+        std::fs::write(self.archive(), "in the way").unwrap();
+    }
 }
 
 /// The last record that the writer of this process has forgotten.
 pub fn forgotten(server: &Server) -> u64 {
-    let last = server.lines_saying("the past is archived").pop();
+    let last = server.lines_saying("the past is forgotten").pop();
     last.map_or(0, |line| line["up_to"].as_str().unwrap().parse().unwrap())
 }
 
@@ -165,4 +173,53 @@ async fn of_what_is_forgotten_every_answer_is_the_one_that_memory_gives() {
     for path in ["/lockers/L", "/lockers/M", "/reservations/expired", "/reservations/deposited"] {
         assert_eq!(twins.forgetful.get(path).await.body, twins.other.get(path).await.body, "{path}");
     }
+}
+
+/// The key under which an archive has something: documented, so anybody can choose an event id that is
+/// one.
+fn key(kind: &str, id: &[u8]) -> Uuid {
+    let digest = Sha256::new_with_prefix(kind).chain_update([0]).chain_update(id).finalize();
+    Uuid::from_slice(&digest[..16]).unwrap()
+}
+
+#[tokio::test]
+async fn an_event_whose_id_is_the_key_of_something_else_is_told_apart_from_it() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (forgetful, plain) = (Server::start_with(&folder, &TINY).await, Server::start(&other).await);
+    let mut twins = Twins { forgetful, other: plain, recorded_at: BTreeMap::new() };
+    let broken = fault("L", "A", 1);
+    let fault_id: Uuid = id(&broken).parse().unwrap();
+    let named = |event: Value, key: Uuid| {
+        let mut event = event;
+        event["event_id"] = key.to_string().into();
+        event
+    };
+    let history = [
+        registered("clock", "tick"),
+        registered("L", "A"),
+        reserved("L", "A", "closed"),
+        expired("L", "closed"),
+        broken.clone(),
+        cleared("L", "A", &broken),
+        named(registered("L", "B"), key("reservation", b"closed")),
+        named(registered("L", "C"), key("fault", fault_id.as_bytes())),
+        // Of what is never there.
+        named(registered("L", "D"), key("reservation", b"never")),
+    ];
+    for event in &history {
+        assert_eq!(twins.post(event).await.status, 202, "{event}");
+    }
+    twins.forget(history.len() as u64).await;
+    for (event, sequence) in history.iter().zip(1..) {
+        assert_eq!(twins.post(event).await.sequence(), sequence);
+    }
+    for (event, code) in [
+        (reserved("L", "A", "closed"), "reservation-already-exists"),
+        (expired("L", "never"), "reservation-not-found"),
+        (cleared("L", "A", &broken), "fault-already-cleared"),
+        (cleared("L", "B", &history[6]), "fault-not-found"),
+    ] {
+        assert_eq!(twins.post(&event).await.code(), code);
+    }
+    assert_eq!(twins.post(&reserved("L", "A", "never")).await.status, 202);
 }

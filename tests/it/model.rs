@@ -254,7 +254,7 @@ fn folded_hashes(folder: &Folder) -> Hashes {
 
 /// Segments that hold two or three records.
 const TINY_SEGMENTS: [(&str, &str); 2] =
-    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::archive=debug")];
+    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "1024"), ("RUST_LOG", "info,lockstream::application::writer=debug")];
 
 /// How often a history waits until all that can be is archived.
 const ARCHIVE_EVERY: usize = 12;

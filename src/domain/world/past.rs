@@ -115,16 +115,23 @@ impl World {
     }
 }
 
-/// Gives memory back after many things went at once. A table that is merely half empty stays as it
-/// is: it is about to fill again.
+/// Gives memory back after very many things went at once, as the first time after the whole log was
+/// folded. A smaller table stays as it is: it is about to fill again.
 fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
-    const WORTH_IT: usize = 4;
-    if map.capacity() > WORTH_IT * map.len() {
-        map.shrink_to(2 * map.len());
+    const LARGE: usize = 1 << 20;
+    if map.capacity() > LARGE && map.len() < LARGE / 4 {
+        map.shrink_to(LARGE / 2);
     }
 }
 
 impl Touched {
+    /// Nothing is touched; the room for it stays.
+    pub fn clear(&mut self) {
+        self.lockers.clear();
+        self.compartments.clear();
+        self.reservations.clear();
+    }
+
     /// Notes a record that is folded into a world already. Which compartment it changed is not always
     /// said; so all of its locker are taken for touched in the end, by
     /// [`World::touch_whole_lockers`].

@@ -19,7 +19,7 @@ use super::merge;
 use super::run::{Run, RunWriter, Stamp};
 use super::sealed::{FileState, MARK_BYTES, Mark, Sealed};
 use super::snapshot::Snapshot;
-use super::{FileArchive, damaged};
+use super::{FileArchive, damaged, failure};
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::domain::hash::ChainHash;
 use crate::domain::ids::Sequence;
@@ -109,6 +109,7 @@ impl FileArchivist {
         let mut entries = Vec::new();
         let mut history = History::open_after(&self.log, begin).map_err(in_log)?;
         let mut folded = Vec::with_capacity(upcoming.len());
+        let mut touched = Touched::default();
         for (segment, last) in upcoming {
             let mut sealed = Sealed {
                 path: segment.path.clone(),
@@ -128,7 +129,8 @@ impl FileArchivist {
                 }
                 offsets.bytes.push(offset_bytes);
                 offset_bytes = history.last_segment().map_or(0, |(_, bytes)| bytes);
-                world.replay(&record, &mut Touched::default()).map_err(|error| impossible(head.sequence, &error))?;
+                world.replay(&record, &mut touched).map_err(|error| impossible(head.sequence, &error))?;
+                touched.clear();
                 last_recorded_at = Some(record.recorded_at);
                 if head.sequence.get().is_multiple_of(FORGET_RECORDS) || head.sequence == *last {
                     give_up(&mut world, head.sequence, &mut offsets, &mut entries);
@@ -237,8 +239,12 @@ impl FileArchivist {
         }
         let Ok(stretch) = self.fold(&upcoming, stop)? else { return Ok(None) };
         self.write(stretch)?;
-        if let Err(Stopped) = self.merge(stop)? {
-            debug!("the merging of runs is left to the next start");
+        match self.merge(stop) {
+            Ok(Ok(())) => {}
+            Ok(Err(Stopped)) => debug!("the merging of runs is left to the next start"),
+            Err(error) if failure(&error).is_damage => return Err(error),
+            // What is archived is archived. It is tried again after the next stretch.
+            Err(error) => warn!(%error, "the tables of the archive cannot be merged for now"),
         }
         let archive = self.archive.clone().expect("it was just written");
         Ok(Some(Archived { up_to: archive.head.sequence, archive }))
@@ -247,34 +253,21 @@ impl FileArchivist {
 
 impl Archivist for FileArchivist {
     fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
-        self.take_in_more(stop).map_err(|error| {
-            if spoils_the_archive(&error)
-                && let Err(error) = self.begin_anew()
-            {
-                warn!(%error, "the damaged archive cannot be removed");
+        let outcome = self.take_in_more(stop);
+        if outcome.is_err() || stop() {
+            // What was begun takes room that others may need. The next stretch removes it at the latest.
+            let manifest = self.archive.as_ref().map(|archive| &archive.manifest);
+            if let Err(error) = Manifest::clean(&self.folder, manifest) {
+                debug!(%error, "what was begun of the archive cannot be removed");
             }
-            ArchiveFailure(error.to_string())
-        })
+        }
+        outcome.map_err(|error| failure(&error))
     }
 
     fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
         self.archive = None;
-        Manifest::clean(&self.folder, None).map_err(|error| ArchiveFailure(error.to_string()))
+        Manifest::clean(&self.folder, None).map_err(|error| failure(&error))
     }
-}
-
-/// Whether an attempt that failed like this would fail again for ever upon the same files. A disk that
-/// takes nothing more, or a log that cannot be read, is not their fault.
-fn spoils_the_archive(error: &io::Error) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::FileTooLarge
-            | ErrorKind::PermissionDenied
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::Other
-    )
 }
 
 impl FileArchive {

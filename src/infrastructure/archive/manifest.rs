@@ -3,6 +3,7 @@
 //! One line of JSON and one with its SHA-256. It is replaced in one step, after everything that it
 //! names is on disk; what it does not name is no part of the archive.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -116,12 +117,13 @@ impl Manifest {
                 _ => sync_names(folder)?,
             }
         }
+        let kept: HashSet<_> = keep.into_iter().flat_map(Self::files).collect();
         for entry in listed {
             let path = entry?.path();
             let ours =
                 path.extension().is_some_and(|end| ["run", "marks", "world", "new"].iter().any(|our| end == *our));
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if ours && !keep.is_some_and(|manifest| manifest.files().any(|file| file == name)) {
+            if ours && !kept.contains(name) {
                 fs::remove_file(&path)?;
             }
         }

@@ -107,7 +107,7 @@ impl RunWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_all(&self.pending)?;
         self.pending.clear();
-        self.file.sync_data()
+        self.file.sync_all()
     }
 
     /// Ends the run; it survives a crash as soon as its folder is synced.
@@ -124,7 +124,6 @@ impl RunWriter {
         self.pending.extend_from_slice(&table);
         self.pending.extend_from_slice(hash.as_bytes());
         self.flush()?;
-        self.file.sync_all()?;
         fs::rename(&self.beside, &self.path)?;
         let Self { path, stamp, entries, mut fences, filter, .. } = self;
         fences.shrink_to_fit();

@@ -103,3 +103,26 @@ async fn an_archive_that_is_removed_beneath_the_service_is_not_missed() {
         assert_eq!(server.post(event).await.sequence(), sequence);
     }
 }
+
+#[tokio::test]
+async fn an_archive_that_cannot_be_written_costs_memory_and_nothing_else() {
+    let folder = Folder::new();
+    folder.keep_without_archive();
+    let server = Server::start_with(&folder, &TINY).await;
+    let events = live(&server).await;
+    let said = || server.lines_saying("the past cannot be archived and stays in memory; it is tried again").len();
+    eventually("it is said", async || said() == 1).await;
+    pass_time(&server).await;
+    for (event, sequence) in events.iter().zip(1..) {
+        assert_eq!(server.post(event).await.sequence(), sequence);
+    }
+    assert_eq!(forgotten(&server), 0, "nothing is forgotten that is not archived");
+
+    fs::remove_file(folder.archive()).unwrap();
+
+    eventually("it is archived after all", async || forgotten(&server) >= events.len() as u64).await;
+    for (event, sequence) in events.iter().zip(1..) {
+        assert_eq!(server.post(event).await.sequence(), sequence);
+    }
+    assert_eq!(said(), 1, "once is enough");
+}

@@ -10,7 +10,7 @@ use crate::support::server::{Server, lockstream, run};
 
 /// Segments of about fifty records.
 const SMALL: [(&str, &str); 2] =
-    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "16384"), ("RUST_LOG", "info,lockstream::application::archive=debug")];
+    [("LOCKSTREAM_MAX_SEGMENT_BYTES", "16384"), ("RUST_LOG", "info,lockstream::application::writer=debug")];
 
 /// How many bytes a process has read by calls to the system.
 fn read_bytes(server: &Server) -> u64 {

@@ -170,6 +170,8 @@ fn play(steps: Vec<Step>) -> Twins {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_answer_tells_a_forgetful_world_from_one_that_forgets_nothing(steps in steps()) {
         play(steps);
