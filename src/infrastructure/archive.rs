@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::application::ports::{Archive, ArchiveFailure};
 use crate::domain::event::{Event, Fact};
 use crate::domain::fault::Fault;
+use crate::domain::hash::ChainHash;
 use crate::domain::ids::{EventId, ReservationId, Sequence};
 use crate::domain::record::{Head, Record};
 use crate::domain::reservation::{Reservation, ReservationState};
@@ -69,6 +70,19 @@ impl FileArchive {
             return Err(damaged(folder, "its head is not one of this log"));
         }
         Ok(Some((archive, snapshot)))
+    }
+
+    /// The head that this log went on to, whatever became of it and of the archive since. `None` when
+    /// nothing shows that the one was made from the other.
+    #[must_use]
+    pub fn proven_head(folder: &Path, log: &Path) -> Option<Head> {
+        let Manifest { sequence, hash, segments, .. } = Manifest::read(folder).ok()??;
+        let ends = segments.iter().skip(1).map(|next| next.before).chain([hash]);
+        let is_there = |(line, end): (&SegmentLine, ChainHash)| {
+            let path = segments::path(log, Sequence::new(line.first));
+            sealed::stated_end(&path, line.file.bytes).is_ok_and(|stated| stated == Some(end))
+        };
+        segments.iter().zip(ends).any(is_there).then_some(Head { sequence: Sequence::new(sequence), chain_hash: hash })
     }
 
     /// Removes what there is of an archive.
