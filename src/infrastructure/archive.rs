@@ -19,6 +19,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::application::ports::{Archive, ArchiveFailure};
 use crate::domain::event::{Event, Fact};
 use crate::domain::fault::Fault;
@@ -114,10 +116,13 @@ impl FileArchive {
         (sequence <= segment.last).then_some(segment)
     }
 
+    /// Reads a record of the log. When that fails it is not the archive's fault, and another archive of
+    /// the same log would not help.
     fn record(&self, sequence: Sequence, offset_bytes: Option<u64>) -> io::Result<(Record, Head)> {
         let segment = self.segment_of(sequence);
         let unknown = || io::Error::new(ErrorKind::InvalidData, format!("sequence {sequence} is not archived"));
-        segment.ok_or_else(unknown)?.record(sequence, offset_bytes)
+        let record = segment.ok_or_else(unknown)?.record(sequence, offset_bytes);
+        record.map_err(|error| io::Error::other(format!("the log cannot be read: {error}; see `lockstream verify`")))
     }
 
     fn find(&self, key: Key) -> io::Result<Vec<Entry>> {
@@ -190,8 +195,10 @@ impl Archive for FileArchive {
 }
 
 fn failure(error: &io::Error) -> ArchiveFailure {
-    // Whatever the system refuses may pass; what was read and makes no sense does not.
-    let is_damage = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound);
+    // Whatever the system refuses may pass; what was read and makes no sense does not, nor does a place
+    // that the disk itself cannot read.
+    let is_damage = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound)
+        || error.raw_os_error() == Some(Errno::IO.raw_os_error());
     ArchiveFailure { reason: error.to_string(), is_damage }
 }
 
