@@ -25,7 +25,7 @@ use crate::application::project::{Position, Projector};
 use crate::application::queries::Queries;
 use crate::application::rebuild::{OpenHistory, RebuildError, Rebuilder};
 use crate::application::writer::{self, Past, WriterThread};
-use crate::composition::past::{KnownPast, known_past};
+use crate::composition::past::{KnownPast, known_past, throw_away};
 use crate::config::{Limits, StorageSettings, millis};
 use crate::domain::hash::StateHash;
 use crate::domain::ids::{LockerId, Sequence};
@@ -152,6 +152,9 @@ pub async fn start(
             }
             opened => (opened?, Some(checkpoint)),
         };
+    if opened.archive.is_none() {
+        throw_away(&folder);
+    }
     let (bell, hearing) = Bell::new();
     opened.log.ring_when_sealed(bell.clone());
     let mut log = (adapters.log)(Box::new(opened.log));
@@ -325,6 +328,11 @@ fn open_log(
     let mut proofs = proofs.to_vec();
     if let Some(head) = folder.clean_stop()? {
         proofs.push(DurabilityProof { source: ProofSource::CleanStop, head });
+    }
+    if known.is_none()
+        && let Some(head) = FileArchive::proven_head(&folder.archive(), &folder.log())
+    {
+        proofs.push(DurabilityProof { source: ProofSource::Archive, head });
     }
     let (archive, mut world, mut last_recorded_at, mut touched) = match known {
         None => (None, World::default(), None, Touched::default()),

@@ -107,7 +107,7 @@ pub fn start(
     writer: WriterQueue,
 ) -> std::io::Result<ArchiverThread> {
     let (report, end) = oneshot::channel();
-    let archiver = Archiver { archivist, signs: Arc::clone(&hearing.signs), forgotten, writer };
+    let archiver = Archiver { archivist, signs: Arc::clone(&hearing.signs), forgotten, is_anew: false, writer };
     // What was sealed before this process began rings no bell.
     bell.ring();
     thread::Builder::new().name("archiver".into()).spawn(move || {
@@ -122,6 +122,8 @@ struct Archiver {
     signs: Arc<Signs>,
     /// An archive that knows less is not handed over.
     forgotten: Sequence,
+    /// The next archive that is handed over shares nothing with the one that the writer has.
+    is_anew: bool,
     writer: WriterQueue,
 }
 
@@ -184,6 +186,7 @@ impl Archiver {
             warn!("the archive is damaged; it is made anew from the log");
             self.archivist.begin_anew()?;
             signs.doubted.store(false, Ordering::Relaxed);
+            self.is_anew = true;
         }
         let stop = || signs.stop.load(Ordering::Relaxed);
         let (mut pending, mut waiting) = (None, 0);
@@ -218,8 +221,10 @@ impl Archiver {
             return Err(WriterEnded);
         }
         self.forgotten = up_to;
-        // What was doubted is replaced by now.
-        self.signs.doubted.store(false, Ordering::Relaxed);
+        // What was doubted meanwhile is replaced by now, unless this archive goes on from it.
+        if std::mem::take(&mut self.is_anew) {
+            self.signs.doubted.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 

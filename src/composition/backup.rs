@@ -16,6 +16,7 @@ use crate::domain::hash::ChainHash;
 use crate::domain::ids::Sequence;
 use crate::domain::record::Head;
 use crate::infrastructure::admin_socket;
+use crate::infrastructure::archive::FileArchive;
 use crate::infrastructure::backup::BackupError;
 use crate::infrastructure::backup::manifest::Manifest;
 use crate::infrastructure::backup::report::BackupReport;
@@ -235,6 +236,8 @@ pub async fn restore(
             report.notes.push(format!("whether the projection is ahead of this backup is not known: {error}"));
         }
     }
+    let archived = FileArchive::proven_head(&folder.archive(), &folder.log());
+    find_more(&mut report, "the archive", "the folder archive", archived);
     Ok(report.after(begin))
 }
 

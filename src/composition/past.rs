@@ -35,7 +35,8 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Opens the archive of a locked folder. One that is doubted is thrown away.
+/// Opens the archive of a locked folder. `None` for one that is doubted: it is to be thrown away as soon
+/// as the log is found to be whole, and until then it may prove that it is not.
 pub(super) fn known_past(
     folder: &DataFolder,
     checkpoint: Head,
@@ -48,11 +49,15 @@ pub(super) fn known_past(
         Err(Refusal::Stopped) => Err(StartError::Stopped),
         Err(Refusal::Doubt(doubt)) => {
             warn!(%doubt, "the archive is thrown away and made anew; this start reads the whole log");
-            if let Err(error) = FileArchive::throw_away(&folder.archive()) {
-                warn!(%error, folder = %folder.archive().display(), "the archive cannot be removed");
-            }
             Ok(None)
         }
+    }
+}
+
+/// Removes an archive that nobody goes on from.
+pub(super) fn throw_away(folder: &DataFolder) {
+    if let Err(error) = FileArchive::throw_away(&folder.archive()) {
+        warn!(%error, folder = %folder.archive().display(), "the archive cannot be removed");
     }
 }
 

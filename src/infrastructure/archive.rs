@@ -19,9 +19,12 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::application::ports::{Archive, ArchiveFailure};
 use crate::domain::event::{Event, Fact};
 use crate::domain::fault::Fault;
+use crate::domain::hash::ChainHash;
 use crate::domain::ids::{EventId, ReservationId, Sequence};
 use crate::domain::record::{Head, Record};
 use crate::domain::reservation::{Reservation, ReservationState};
@@ -71,6 +74,19 @@ impl FileArchive {
         Ok(Some((archive, snapshot)))
     }
 
+    /// The head that this log went on to, whatever became of it and of the archive since. `None` when
+    /// nothing shows that the one was made from the other.
+    #[must_use]
+    pub fn proven_head(folder: &Path, log: &Path) -> Option<Head> {
+        let Manifest { sequence, hash, segments, .. } = Manifest::read(folder).ok()??;
+        let ends = segments.iter().skip(1).map(|next| next.before).chain([hash]);
+        let is_there = |(line, end): (&SegmentLine, ChainHash)| {
+            let path = segments::path(log, Sequence::new(line.first));
+            sealed::stated_end(&path, line.file.bytes).is_ok_and(|stated| stated == Some(end))
+        };
+        segments.iter().zip(ends).any(is_there).then_some(Head { sequence: Sequence::new(sequence), chain_hash: hash })
+    }
+
     /// Removes what there is of an archive.
     pub fn throw_away(folder: &Path) -> io::Result<()> {
         Manifest::clean(folder, None)
@@ -100,10 +116,13 @@ impl FileArchive {
         (sequence <= segment.last).then_some(segment)
     }
 
+    /// Reads a record of the log. When that fails it is not the archive's fault, and another archive of
+    /// the same log would not help.
     fn record(&self, sequence: Sequence, offset_bytes: Option<u64>) -> io::Result<(Record, Head)> {
         let segment = self.segment_of(sequence);
         let unknown = || io::Error::new(ErrorKind::InvalidData, format!("sequence {sequence} is not archived"));
-        segment.ok_or_else(unknown)?.record(sequence, offset_bytes)
+        let record = segment.ok_or_else(unknown)?.record(sequence, offset_bytes);
+        record.map_err(|error| io::Error::other(format!("the log cannot be read: {error}; see `lockstream verify`")))
     }
 
     fn find(&self, key: Key) -> io::Result<Vec<Entry>> {
@@ -176,8 +195,10 @@ impl Archive for FileArchive {
 }
 
 fn failure(error: &io::Error) -> ArchiveFailure {
-    // Whatever the system refuses may pass; what was read and makes no sense does not.
-    let is_damage = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound);
+    // Whatever the system refuses may pass; what was read and makes no sense does not, nor does a place
+    // that the disk itself cannot read.
+    let is_damage = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound)
+        || error.raw_os_error() == Some(Errno::IO.raw_os_error());
     ArchiveFailure { reason: error.to_string(), is_damage }
 }
 

@@ -4,7 +4,7 @@
 //! replaced; then what it does not name any more is removed. So a crash at any moment leaves either
 //! the archive before or the one after, and at worst files that the next stretch removes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +45,9 @@ pub struct FileArchivist {
     log: PathBuf,
     min_free_bytes: u64,
     archive: Option<Arc<FileArchive>>,
+    /// How far an archive went that was thrown away: one that knows less is of no use to anybody.
+    owed: Sequence,
+    stretch_bytes: u64,
 }
 
 /// Somebody wants it to end.
@@ -61,7 +64,7 @@ impl FileArchivist {
     /// Goes on from an archive that is believed, or from none: then the folder is cleared first.
     #[must_use]
     pub fn new(folder: PathBuf, log: PathBuf, min_free_bytes: u64, archive: Option<Arc<FileArchive>>) -> Self {
-        Self { folder, log, min_free_bytes, archive }
+        Self { folder, log, min_free_bytes, archive, owed: Sequence::ZERO, stretch_bytes: STRETCH_BYTES }
     }
 
     fn head(&self) -> Head {
@@ -77,7 +80,7 @@ impl FileArchivist {
         let mut sealed_bytes = 0;
         let mut stretch = Vec::new();
         for (segment, last) in pairs {
-            if sealed_bytes < STRETCH_BYTES {
+            if sealed_bytes < self.stretch_bytes {
                 sealed_bytes += fs::metadata(&segment.path)?.len();
                 stretch.push((segment, last));
             }
@@ -87,7 +90,7 @@ impl FileArchivist {
             Some(archive) => fs::metadata(self.folder.join(&archive.manifest.snapshot.name))?.len(),
             None => 0,
         };
-        if sealed_bytes < snapshot_bytes.min(STRETCH_BYTES) {
+        if sealed_bytes < snapshot_bytes.min(self.stretch_bytes) && self.head().sequence >= self.owed {
             stretch.clear();
         }
         Ok(stretch)
@@ -111,6 +114,9 @@ impl FileArchivist {
         let mut folded = Vec::with_capacity(upcoming.len());
         let mut touched = Touched::default();
         for (segment, last) in upcoming {
+            // Its time of change too has to be the one that is found after a crash: the log's syncs keep
+            // what is in a file, and need not keep that.
+            File::open(&segment.path)?.sync_all()?;
             let mut sealed = Sealed {
                 path: segment.path.clone(),
                 first: segment.first,
@@ -265,6 +271,7 @@ impl Archivist for FileArchivist {
     }
 
     fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+        self.owed = self.owed.max(self.head().sequence);
         self.archive = None;
         Manifest::clean(&self.folder, None).map_err(|error| failure(&error))
     }
@@ -350,3 +357,6 @@ fn impossible(sequence: Sequence, error: &ReplayError) -> io::Error {
 fn in_log(error: HistoryError) -> io::Error {
     io::Error::other(format!("the log cannot be read: {error}; see `lockstream verify`"))
 }
+
+#[cfg(test)]
+mod tests;

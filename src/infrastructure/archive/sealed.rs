@@ -36,6 +36,13 @@ impl FileState {
     }
 }
 
+/// The hash that the last line of a segment states, which was so long when it was sealed.
+pub fn stated_end(path: &Path, length_bytes: u64) -> io::Result<Option<ChainHash>> {
+    let mut ending = [0; line::ENDING_BYTES];
+    File::open(path)?.read_exact_at(&mut ending, length_bytes.saturating_sub(line::ENDING_BYTES as u64))?;
+    Ok(line::stated_hash(&ending))
+}
+
 /// Where a record begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {

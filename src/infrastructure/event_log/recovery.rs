@@ -29,6 +29,9 @@ pub enum ProofSource {
     CleanStop,
     #[error("the projection's checkpoint")]
     Checkpoint,
+    /// Only what was sealed is archived.
+    #[error("the archive")]
+    Archive,
 }
 
 impl ProofSource {
@@ -37,6 +40,7 @@ impl ProofSource {
         match self {
             Self::CleanStop => "move clean-stop.json out of the data folder and start again",
             Self::Checkpoint => "`lockstream rebuild` makes the projection anew from it",
+            Self::Archive => "remove the folder archive",
         }
     }
 }
@@ -175,8 +179,12 @@ fn io_error<V>(doing: &'static str, path: &Path, source: io::Error) -> RecoveryE
 }
 
 fn check_history<V>(proofs: &[DurabilityProof], head: Head) -> Result<(), RecoveryError<V>> {
-    let differs =
-        |proof: &&DurabilityProof| proof.head.sequence == head.sequence && proof.head.chain_hash != head.chain_hash;
+    // An archive of another history says nothing about this one, and is thrown away.
+    let differs = |proof: &&DurabilityProof| {
+        proof.head.sequence == head.sequence
+            && proof.head.chain_hash != head.chain_hash
+            && proof.source != ProofSource::Archive
+    };
     proofs
         .iter()
         .find(differs)

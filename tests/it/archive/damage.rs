@@ -78,6 +78,8 @@ async fn a_damaged_line_of_the_log_is_never_taken_for_an_answer() {
 
     fs::write(first, whole).unwrap();
     assert_eq!(server.post(&events[0]).await.sequence(), 1, "as soon as it is put right");
+    let anew = server.lines_saying("the archive is damaged; it is made anew from the log");
+    assert!(anew.is_empty(), "another archive would lead to the same line");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use lockstream::infrastructure::archive::FileArchive;
 use serde_json::Value;
 
 use crate::archive::{TINY, forget, live};
-use crate::support::server::Server;
+use crate::support::server::{Server, lockstream, run};
 use crate::support::views::views;
 use crate::support::{Folder, logs};
 
@@ -184,4 +184,34 @@ fn copy(from: &Path, to: &Path) {
     for (path, bytes) in logs::files(from) {
         fs::write(to.join(path.file_name().unwrap()), bytes).unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_archive_proves_how_far_the_log_went_when_nothing_else_does() {
+    let (folder, _) = archived().await;
+    let (segments, contents) = (folder.segments(), logs::files(&folder.log()));
+    fs::remove_file(folder.path().join("clean-stop.json")).unwrap();
+    folder.delete_database();
+    for path in &segments[2..] {
+        fs::remove_file(path).unwrap();
+    }
+    let whole = &contents[&segments[1]];
+    for cut_bytes in [0, 1, 100] {
+        fs::write(&segments[1], &whole[..whole.len() - cut_bytes]).unwrap();
+        let before = logs::files(&folder.log());
+        let mut rebuild = lockstream(&folder);
+        rebuild.arg("rebuild");
+        // Twice: a refusal leaves the proof where it is.
+        for command in [lockstream(&folder), rebuild, lockstream(&folder)] {
+            let ended = run(command);
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(ended.stderr.contains("the archive"), "{cut_bytes} bytes: {ended:?}");
+            assert_eq!(logs::files(&folder.log()), before, "nothing was changed");
+        }
+    }
+
+    fs::remove_dir_all(folder.archive()).unwrap();
+    let server = Server::start_with(&folder, &TINY).await;
+    assert_eq!(logs::torn(&folder.log()).len(), 1, "without the proof it is a torn batch");
+    assert!(server.stop().success());
 }
