@@ -97,7 +97,7 @@ impl Problem {
 impl From<Violation> for Problem {
     fn from(violation: Violation) -> Self {
         let conflicting_sequence = violation.conflicting_sequence.map(Sequence::get);
-        let conflict = Some(Conflict { involved: violation.involved, conflicting_sequence });
+        let conflict = Some(Conflict { involved: *violation.involved, conflicting_sequence });
         Self { conflict, ..Self::new(Code::Rule(violation.rule), violation.detail) }
     }
 }
