@@ -59,7 +59,8 @@ rules! {
 pub struct Violation {
     pub rule: Rule,
     pub detail: String,
-    pub involved: Involved,
+    /// Behind a pointer: whoever is not refused should not carry room for this.
+    pub involved: Box<Involved>,
     /// The record that the event conflicts with, where there is one.
     pub conflicting_sequence: Option<Sequence>,
 }
@@ -107,7 +108,7 @@ impl Involved {
     /// Makes the violation about these ids.
     #[must_use]
     pub fn refused(self, rule: Rule, conflict: Option<Sequence>, detail: impl Into<String>) -> Violation {
-        Violation { rule, detail: detail.into(), involved: self, conflicting_sequence: conflict }
+        Violation { rule, detail: detail.into(), involved: Box::new(self), conflicting_sequence: conflict }
     }
 }
 

@@ -124,7 +124,7 @@ impl Problem {
 
 impl From<Violation> for Problem {
     fn from(violation: Violation) -> Self {
-        let conflict = Some(Conflict::new(violation.involved, violation.conflicting_sequence));
+        let conflict = Some(Conflict::new(*violation.involved, violation.conflicting_sequence));
         Self { conflict, ..Self::new(Code::Rule(violation.rule), violation.detail) }
     }
 }

@@ -181,7 +181,7 @@ impl LineWriter {
             Verdict::Refused(violation) => {
                 self.tally.refused += 1;
                 let Violation { rule, detail, involved, conflicting_sequence } = violation;
-                let conflict = Conflict::new(involved, conflicting_sequence);
+                let conflict = Conflict::new(*involved, conflicting_sequence);
                 write(&mut self.lines, &AnswerLine::Refused { line, event_id, code: rule.code(), detail, conflict });
             }
             Verdict::Invalid(problems) => self.invalid(line, Some(event_id), Code::InvalidEvent, problems),
