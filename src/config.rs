@@ -97,13 +97,15 @@ pub struct Limits {
         value_parser = usize_in(1, 1_000_000))]
     pub max_connections: usize,
 
-    /// How many events may wait for the writer; further ones are answered with 503.
+    /// How many events may wait for the writer; further ones are answered with 503. A chunk of a bulk
+    /// counts as one.
     #[arg(long, env = "LOCKSTREAM_MAX_QUEUE_EVENTS", value_name = "EVENTS", default_value = "4096",
         value_parser = usize_in(1, 1_000_000))]
     pub max_queue_events: usize,
 
     /// How many bytes of events may be under way: bodies that arrive and events that wait for the
-    /// writer; further ones are answered with 503. No less than `LOCKSTREAM_MAX_BODY_BYTES`.
+    /// writer; further ones are answered with 503. No less than `LOCKSTREAM_MAX_BODY_BYTES`. All bulks
+    /// together have half of it.
     #[arg(long, env = "LOCKSTREAM_MAX_INFLIGHT_BYTES", value_name = "BYTES", default_value = "67108864",
         value_parser = usize_in(1_024, 1 << 40))]
     pub max_inflight_bytes: usize,

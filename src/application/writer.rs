@@ -58,7 +58,7 @@ impl WriterLimits {
             chunk_events: self.batch_events.min(MAX_CHUNK_EVENTS),
             chunk_bytes: self.batch_bytes / 4,
             inflight_bytes: self.inflight_bytes / 2,
-            lag_events: self.lag_events / 2,
+            lag_events: (self.lag_events / 2).max(1),
             wait: self.bulk_wait,
         }
     }
@@ -328,7 +328,7 @@ impl Writer {
         let mut stopped_by = None;
         while stopped_by.is_none() && events.len() > 0 {
             // Looked at before the event is taken in hand: its sender waits, and hands it in again.
-            if self.is_behind(self.next_sequence(records)) {
+            if self.is_behind(self.next_sequence(records), self.limits.bulk().lag_events) {
                 stopped_by = Some(Unavailable::ProjectionBehind);
             } else if let Some(event) = events.next() {
                 match self.judge(event, recorded_at, records) {
@@ -345,8 +345,8 @@ impl Writer {
     }
 
     /// Whether the projection is too far behind for a record of this sequence.
-    fn is_behind(&self, sequence: Sequence) -> bool {
-        sequence.get() - self.progress.projected().get() > self.limits.lag_events
+    fn is_behind(&self, sequence: Sequence, lag_events: u64) -> bool {
+        sequence.get() - self.progress.projected().get() > lag_events
     }
 
     /// Judges one event in the order that clients can observe: known id, payload, rules. What is
@@ -380,7 +380,7 @@ impl Writer {
             Some(NoRoom::Unwritable(_)) => return Err(Unavailable::LogUnwritable),
         }
         let sequence = self.next_sequence(records);
-        if self.is_behind(sequence) {
+        if self.is_behind(sequence, self.limits.lag_events) {
             return Err(Unavailable::ProjectionBehind);
         }
         let batch = self.durable.head().sequence.next();

@@ -44,8 +44,6 @@ pub enum ImportError {
     Start(StartError),
     #[error(transparent)]
     Serve(#[from] ServeError),
-    #[error("the file cannot be read: {0}")]
-    File(io::Error),
     #[error("the data folder is in use, and who has it takes no orders: {0}")]
     Order(io::Error),
     #[error("the server refuses the import: {0}")]
@@ -69,11 +67,10 @@ impl Input {
         let (blocks, taken) = mpsc::channel(WAITING_BLOCKS);
         thread::Builder::new().name("import".into()).spawn(move || {
             let mut next = Ok(first);
-            loop {
-                let length = next.as_ref().map_or(0, Bytes::len);
-                let is_last = !matches!(&next, Ok(bytes) if !bytes.is_empty());
+            while !matches!(&next, Ok(bytes) if bytes.is_empty()) {
+                let (length, is_last) = (next.as_ref().map_or(0, Bytes::len), next.is_err());
                 // Nobody takes more when the import has ended.
-                if (is_last && next.is_ok()) || blocks.blocking_send(next).is_err() || is_last {
+                if blocks.blocking_send(next).is_err() || is_last {
                     return;
                 }
                 on_read(length as u64);
@@ -105,10 +102,9 @@ fn first_block(file: &mut impl Read) -> io::Result<Bytes> {
 
 /// The next block, shorter at the end of the file and empty behind it.
 fn block(file: &mut impl Read) -> io::Result<Bytes> {
-    let mut bytes = Vec::with_capacity(BLOCK_BYTES);
-    // A pipe gives what it has.
-    bytes.resize(BLOCK_BYTES, 0);
+    let mut bytes = vec![0; BLOCK_BYTES];
     loop {
+        // A pipe gives what it has.
         match file.read(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             read => {

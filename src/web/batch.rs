@@ -17,6 +17,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
@@ -38,9 +39,16 @@ use crate::web::{App, SharedApp};
 /// How long a chunk that is not full waits for more of a body that is not at its end. Bodies come in
 /// pieces of some kilobytes, and each chunk costs a sync.
 const LINGER: Duration = Duration::from_millis(2);
+/// The same where the length of the body was announced: its sender has all of it and is not waiting
+/// for verdicts, but may be waiting for its turn on a busy machine.
+const LINGER_FOR_REST: Duration = Duration::from_millis(20);
 /// How long it waits at most while more keeps coming: of a body that comes in drops the first events
 /// would never be recorded.
 const LINGER_MOST: Duration = Duration::from_millis(100);
+
+/// How long the rest of a body that is cut is read and thrown away, so that its sender finds the last
+/// line. A stop waits for that too.
+const DISCARD_LIMIT: Duration = Duration::from_secs(1);
 
 /// Report many events
 ///
@@ -116,7 +124,7 @@ pub async fn respond(app: Arc<App>, request: Request, dialect: Dialect) -> Resul
         // Who went away needs no last line.
         let _ = exchange.lines.send(&exchange.outbox);
         if is_cut {
-            discard(body, Instant::now() + app.limits.body_timeout);
+            discard(body, Instant::now() + DISCARD_LIMIT);
         }
     });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(answers)).into_response())
@@ -188,6 +196,7 @@ impl<'a> Exchange<'a> {
         let app = self.app;
         let (mut stopped, mut failed) = (pin!(app.stop.cancelled()), pin!(app.progress.wait_for_log_failure()));
         let mut in_writer: InWriter<'a> = None;
+        let linger = if body.size_hint().exact().is_some() { LINGER_FOR_REST } else { LINGER };
         // Since when the client owes something, and whether what there is has waited long enough.
         let (mut stalled_since, mut lingered) = (None, false);
         let mut gathered_since: Option<Instant> = None;
@@ -233,7 +242,7 @@ impl<'a> Exchange<'a> {
             let waits_for_client = wants_more && in_writer.is_none();
             let patience = match stalled_since {
                 _ if !waits_for_client => None,
-                _ if !self.gathered.is_empty() => Some(Instant::now() + LINGER),
+                _ if !self.gathered.is_empty() => Some(Instant::now() + linger),
                 // Whoever runs the service may take their time.
                 _ if self.intake.dialect() == Dialect::AnyKept => None,
                 since => Some(*stalled_since.insert(since.unwrap_or_else(Instant::now)) + app.limits.body_timeout),

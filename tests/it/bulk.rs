@@ -1,8 +1,12 @@
 //! Bulk: many events in one request, in order, each with its own verdict.
 
 mod arrays;
+mod durable;
+mod hostile;
 mod import;
 mod room;
+mod splitter;
+mod talk;
 mod verdicts;
 
 use std::convert::Infallible;

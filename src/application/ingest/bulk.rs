@@ -35,7 +35,7 @@ pub struct BulkLimits {
     pub chunk_bytes: usize,
     /// How many bytes of events all bulks together may have under way.
     pub inflight_bytes: usize,
-    /// How far the log may be ahead of the projection when a chunk is handed in.
+    /// How far the log may be ahead of the projection.
     pub lag_events: u64,
     /// How long a chunk waits for room, for its place or for the projection.
     pub wait: Duration,
@@ -179,7 +179,8 @@ impl WriterQueue {
             () = stop.cancelled() => return Err(Unavailable::Stopping),
             () = self.commands.closed() => return Err(self.ended()),
             place = async {
-                let due = self.progress.durable().get().saturating_sub(self.bulk.lag_events);
+                // Room for more than one event, or each would cost a sync.
+                let due = self.progress.durable().get().saturating_sub(self.bulk.lag_events / 2);
                 if !self.progress.wait_until_projected(Sequence::new(due), deadline).await {
                     return Err(Unavailable::ProjectionBehind);
                 }

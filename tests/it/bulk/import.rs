@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::bulk::{accept, ids, ndjson, story};
@@ -189,7 +190,7 @@ async fn an_import_that_was_killed_is_finished_by_the_next_one() {
     let mut command = lockstream(&folder);
     command.arg("import").arg(folder.path().join("week.ndjson"));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let lines = || folder.log_bytes().iter().filter(|byte| **byte == b'\n').count();
+    let lines = || String::from_utf8_lossy(&folder.log_bytes()).lines().count();
     eventually("a batch is recorded", async || lines() > 1_000).await;
     child.kill().unwrap();
     child.wait().unwrap();
@@ -209,4 +210,38 @@ async fn a_file_that_is_not_there_begins_nothing() {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
     assert!(ended.stderr.contains("week.ndjson cannot be read"), "{ended:?}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn an_import_that_is_stopped_ends_in_order() {
+    let folder = Folder::new();
+    let events = story("north", 1_500);
+    let mut command = lockstream(&folder);
+    command.args(["import", "-", "--json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // More is to come, and never does.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(ndjson(&events).as_bytes()).unwrap();
+    eventually("all of it is recorded", async || {
+        String::from_utf8_lossy(&folder.log_bytes()).matches("\"hash\":").count() == 1_500
+    })
+    .await;
+
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!(output.status.code(), Some(1), "not all was imported");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (counts(&report), &report["complete"], &report["code"]),
+        ([1_500, 0, 0, 0], &json!(false), &json!("stopping"))
+    );
+    let server = Server::start(&folder).await;
+    let started = &server.lines_saying("serving")[0];
+    assert_eq!(
+        (&started["head_sequence"], &started["projected_sequence"]),
+        (&json!(1_500), &json!(1_500)),
+        "{started}"
+    );
 }

@@ -58,6 +58,13 @@ impl Inside {
         answer(request).await.expect("the server answers")
     }
 
+    /// Posts a bulk, as NDJSON.
+    pub async fn send_batch(&self, body: String) -> Answer {
+        let url = format!("http://{}/events/batch", self.addr);
+        let request = self.client.post(url).header("content-type", "application/x-ndjson").body(body);
+        answer(request).await.expect("the server answers")
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         answer(self.client.get(format!("http://{}{path}", self.addr))).await.expect("the server answers")
     }

@@ -129,6 +129,12 @@ impl Wire {
         Some(Reply { status, head, body })
     }
 
+    /// Everything up to the end of the connection.
+    pub async fn everything(&mut self) -> String {
+        while self.fill().await {}
+        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    }
+
     /// Whether the server ends the connection, rather than leaving it open for good.
     pub async fn ends(&mut self) -> bool {
         while self.fill().await {}
