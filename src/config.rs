@@ -104,7 +104,8 @@ pub struct Limits {
     pub max_queue_events: usize,
 
     /// How many bytes of events may be under way: bodies that arrive and events that wait for the
-    /// writer; further ones are answered with 503. No less than `LOCKSTREAM_MAX_BODY_BYTES`.
+    /// writer; further ones are answered with 503. No less than `LOCKSTREAM_MAX_BODY_BYTES`. All bulks
+    /// together have half of it.
     #[arg(long, env = "LOCKSTREAM_MAX_INFLIGHT_BYTES", value_name = "BYTES", default_value = "67108864",
         value_parser = usize_in(1_024, 1 << 40))]
     pub max_inflight_bytes: usize,

@@ -42,13 +42,13 @@ const LINGER: Duration = Duration::from_millis(2);
 /// The same where the length of the body was announced: its sender has all of it and is not waiting
 /// for verdicts, but may be waiting for its turn on a busy machine.
 const LINGER_FOR_REST: Duration = Duration::from_millis(20);
+/// How long it waits at most while more keeps coming: of a body that comes in drops the first events
+/// would never be recorded.
+const LINGER_MOST: Duration = Duration::from_millis(100);
 
 /// How long the rest of a body that is cut is read and thrown away, so that its sender finds the last
 /// line. A stop waits for that too.
 const DISCARD_LIMIT: Duration = Duration::from_secs(1);
-/// How long it waits at most while more keeps coming: of a body that comes in drops the first events
-/// would never be recorded.
-const LINGER_MOST: Duration = Duration::from_millis(100);
 
 /// Report many events
 ///
