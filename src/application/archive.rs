@@ -232,3 +232,73 @@ impl Archiver {
         self.signs.stop.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::application::ingest::bulk::BulkLimits;
+    use crate::application::ports::Archive;
+    use crate::application::progress::Progress;
+    use crate::domain::fault::Fault;
+    use crate::domain::ids::{EventId, ReservationId};
+    use crate::domain::record::Head;
+    use crate::domain::reservation::Reservation;
+    use crate::domain::world::Original;
+
+    #[derive(Debug)]
+    struct Empty;
+
+    impl Archive for Empty {
+        fn original(&self, _: EventId) -> Result<Option<Original>, ArchiveFailure> {
+            Ok(None)
+        }
+
+        fn reservation(&self, _: &ReservationId) -> Result<Option<Reservation>, ArchiveFailure> {
+            Ok(None)
+        }
+
+        fn fault(&self, _: EventId) -> Result<Option<Fault>, ArchiveFailure> {
+            Ok(None)
+        }
+    }
+
+    /// While it archives its only stretch, somebody doubts what was archived before.
+    struct Doubted {
+        bell: Bell,
+        archived: bool,
+        begun_anew: Sender<()>,
+    }
+
+    impl Archivist for Doubted {
+        fn archive_more(&mut self, _: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            if std::mem::replace(&mut self.archived, true) {
+                return Ok(None);
+            }
+            self.bell.doubt();
+            Ok(Some(Archived { up_to: Sequence::new(1), archive: Arc::new(Empty) }))
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            let _ = self.begun_anew.send(());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_doubt_that_comes_while_a_stretch_is_archived_is_not_lost() {
+        let (bell, hearing) = Bell::new();
+        let (begun_anew, heard) = channel();
+        let archivist = Doubted { bell: bell.clone(), archived: false, begun_anew };
+        let (commands, _queue) = mpsc::channel(4);
+        let progress = Arc::new(Progress::new(Head::default(), Head::default()));
+        let wait = Duration::from_secs(1);
+        let bulk = BulkLimits { chunk_events: 1, chunk_bytes: 1, lag_events: 1, wait };
+        let writer = WriterQueue::new(commands, progress, wait, 1, bulk);
+        let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer).unwrap();
+        heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
+    }
+}

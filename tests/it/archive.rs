@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 mod doubt;
+mod hurt;
 mod memory;
 mod projection;
 mod start;

@@ -215,8 +215,11 @@ impl FileArchivist {
     fn switch_to(&mut self, archive: FileArchive) -> io::Result<()> {
         file::sync_names(&self.folder)?;
         archive.manifest.replace(&self.folder)?;
-        Manifest::clean(&self.folder, Some(&archive.manifest))?;
-        self.archive = Some(Arc::new(archive));
+        // It is the archive from here on, whether the one before can be removed or not.
+        let archive = self.archive.insert(Arc::new(archive));
+        if let Err(error) = Manifest::clean(&self.folder, Some(&archive.manifest)) {
+            debug!(%error, "what the archive does not need any more cannot be removed");
+        }
         Ok(())
     }
 

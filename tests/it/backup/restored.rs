@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{SMALL_SEGMENTS, back_up, refusal, restore_command, restored, verified, write_log};
 use crate::support::events::registered;
 use crate::support::server::{Server, lockstream, run};
-use crate::support::{Folder, logs};
+use crate::support::{Folder, eventually, logs};
 
 #[tokio::test]
 async fn a_folder_that_has_a_log_or_a_server_is_left_alone() {
@@ -146,4 +146,37 @@ async fn a_database_that_is_behind_the_backup_is_brought_up_to_date_by_the_start
     let server = Server::start(&folder).await;
     assert_eq!(server.get("/lockers/L").await.json()["compartments"], 2);
     assert!(server.lines_saying("the projection belongs to another log and is made anew").is_empty());
+}
+
+#[tokio::test]
+async fn an_archive_that_knows_of_more_is_told_at_the_restore_and_refused_at_the_start() {
+    let (folder, place) = (Folder::new(), tempfile::tempdir().unwrap());
+    let server = Server::start_with(&folder, &[SMALL_SEGMENTS]).await;
+    let doors = |numbers: std::ops::Range<u64>| numbers.map(|number| registered("L", &number.to_string()));
+    server.accept(&doors(0..20).collect::<Vec<_>>()).await;
+    back_up(&folder, place.path());
+    server.accept(&doors(20..60).collect::<Vec<_>>()).await;
+    let archived = || {
+        let text = fs::read_to_string(folder.path().join("archive/manifest.json")).ok()?;
+        serde_json::from_str::<Value>(text.lines().next()?).ok()?["sequence"].as_u64()
+    };
+    eventually("what came after the backup is archived", async || archived().is_some_and(|head| head > 20)).await;
+    server.kill();
+    let proven = archived().unwrap();
+    fs::remove_dir_all(folder.log()).unwrap();
+    folder.delete_database();
+
+    let ended = run(restore_command(&folder, place.path(), &[]));
+
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let told = format!("FOUND events-missing: the archive proves that the log went on to sequence {proven}");
+    assert!(ended.stdout.contains(&told), "{ended:?}");
+    let said = Server::spawn(lockstream(&folder)).await.err().expect("it refuses to start, as was said");
+    assert!(
+        said.last().unwrap().contains(&format!("the archive proves that it went on to sequence {proven}")),
+        "{said:?}"
+    );
+    fs::remove_dir_all(folder.path().join("archive")).unwrap();
+    let server = Server::start(&folder).await;
+    assert_eq!(server.get("/lockers/L").await.json()["compartments"], 20);
 }

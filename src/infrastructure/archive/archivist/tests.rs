@@ -51,3 +51,11 @@ fn an_archive_that_is_made_anew_goes_as_far_as_the_one_before_whatever_the_stret
     other.stretch_bytes = 3_000;
     assert_eq!(archive_all(&mut other), 27, "one segment is not worth a snapshot");
 }
+
+#[test]
+fn what_the_disk_cannot_read_is_damage_and_what_the_system_refuses_is_none() {
+    use rustix::io::Errno;
+    let is_damage = |error: Errno| failure(&io::Error::from_raw_os_error(error.raw_os_error())).is_damage;
+    assert!(is_damage(Errno::IO) && is_damage(Errno::NOENT));
+    assert!(![Errno::MFILE, Errno::ACCESS, Errno::NOSPC, Errno::ROFS, Errno::FBIG].into_iter().any(is_damage));
+}
