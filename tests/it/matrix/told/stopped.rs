@@ -46,6 +46,10 @@ impl Stopped {
     pub fn forget_proofs(&self) {
         fs::remove_file(self.folder.path().join("clean-stop.json")).unwrap();
         self.folder.delete_database();
+        // There is one as soon as the server had the time to make it.
+        if self.folder.archive().exists() {
+            fs::remove_dir_all(self.folder.archive()).unwrap();
+        }
     }
 
     /// The refusal: one line of error, code 1, and the log is as it was.
