@@ -296,7 +296,7 @@ mod tests {
         let (commands, _queue) = mpsc::channel(4);
         let progress = Arc::new(Progress::new(Head::default(), Head::default()));
         let wait = Duration::from_secs(1);
-        let bulk = BulkLimits { chunk_events: 1, chunk_bytes: 1, lag_events: 1, wait };
+        let bulk = BulkLimits { chunk_events: 1, chunk_bytes: 1, inflight_bytes: 1, lag_events: 1, wait };
         let writer = WriterQueue::new(commands, progress, wait, 1, bulk);
         let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer).unwrap();
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
