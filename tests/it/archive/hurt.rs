@@ -2,9 +2,10 @@
 //! archive damaged, gone or of long ago, its database or its mark of long ago, a segment of another
 //! time. Every answer is the one of a world that holds everything.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstream::domain::event::parse::ReceivedEvent;
 use lockstream::domain::ids::Sequence;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use crate::archive::TINY;
 use crate::support::events::{cleared, deposited, expired, fault, id, picked_up, registered, reserved};
 use crate::support::server::{Answer, Server, lockstream, run};
-use crate::support::{Folder, logs};
+use crate::support::{Folder, PATIENCE, logs};
 
 const SEEDS: [u64; 2] = [16, 17];
 const STARTS: usize = 12;
@@ -122,7 +123,7 @@ fn hurt(folder: &Folder, random: &mut Random, kept: &[Vec<(PathBuf, Vec<u8>)>]) 
             fs::write(path, bytes).unwrap();
         }
     };
-    let archived = || if folder.archive().exists() { logs::files(&folder.archive()) } else { Default::default() };
+    let archived = || if folder.archive().exists() { logs::files(&folder.archive()) } else { BTreeMap::new() };
     match random.below(9) {
         0 => drop(fs::remove_dir_all(folder.archive())),
         1 => folder.delete_database(),
@@ -162,7 +163,9 @@ async fn whatever_happens_to_an_archive_every_answer_is_the_one_that_memory_give
             for _ in 0..random.below(MAX_EVENTS_A_START) {
                 let event = oracle.next_event(&mut random);
                 let mut answer = server.post(&event).await;
+                let begin = Instant::now();
                 while answer.code() == "past-unreadable" {
+                    assert!(begin.elapsed() < PATIENCE, "it is not mended: {event}");
                     // A damaged block: nothing was decided, and it is mended.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     answer = server.post(&event).await;
@@ -170,9 +173,9 @@ async fn whatever_happens_to_an_archive_every_answer_is_the_one_that_memory_give
                 oracle.check(&event, &answer);
             }
             if random.percent(50) {
-                server.kill()
+                server.kill();
             } else {
-                assert!(server.stop().success())
+                assert!(server.stop().success());
             }
             kept.push(keep(&folder));
             for _ in 0..random.below(3) {
