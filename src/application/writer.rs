@@ -9,6 +9,8 @@
 //! answered from it any more, nothing is retried, and the process has to end; the next start's
 //! recovery finds out what survived.
 
+mod batch;
+
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,10 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use crate::application::archive::Bell;
-use crate::application::ingest::bulk::{BulkLimits, BulkReply, BulkSubmission, Judged, MAX_CHUNK_EVENTS};
-use crate::application::ingest::{Answer, Aside, Command, Reply, Submission, Unavailable, Verdict, WriterQueue};
+use crate::application::ingest::bulk::{BulkLimits, BulkSubmission, Judged, MAX_CHUNK_EVENTS};
+use crate::application::ingest::{Aside, Command, Submission, Unavailable, Verdict, WriterQueue};
 use crate::application::ports::{Archive, ArchiveFailure, Archived, Clock, Durable, EventLog, LogFailure, NoRoom};
 use crate::application::progress::Progress;
+use crate::application::writer::batch::{Drained, Outcome, Work, refuse_all};
 use crate::domain::event::Event;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::ids::{EventId, Sequence};
@@ -161,58 +164,6 @@ struct Writer {
     /// When that was last told, and whether its end is still to be told.
     told: Option<Instant>,
     is_told: bool,
-}
-
-/// What was waiting in the queue when the writer looked.
-#[derive(Default)]
-struct Drained {
-    batch: Vec<Work>,
-    batch_events: usize,
-    batch_bytes: usize,
-    asides: Vec<Aside>,
-    stop: bool,
-}
-
-/// What shares a sync.
-enum Work {
-    One(Submission),
-    Many(BulkSubmission),
-}
-
-impl Drained {
-    fn take(&mut self, command: Command) {
-        match command {
-            Command::Submit(submission) => {
-                self.batch_events += 1;
-                self.batch_bytes += submission.event.json.as_str().len();
-                self.batch.push(Work::One(submission));
-            }
-            Command::Bulk(submission) => {
-                self.batch_events += submission.events.len();
-                self.batch_bytes += submission.event_bytes();
-                self.batch.push(Work::Many(submission));
-            }
-            Command::Aside(aside) => self.asides.push(aside),
-            Command::Stop => self.stop = true,
-        }
-    }
-
-    fn has_room(&self, limits: &WriterLimits) -> bool {
-        let commands = self.batch_events + self.asides.len();
-        commands < limits.batch_events && self.batch_bytes < limits.batch_bytes
-    }
-
-    /// Whether a command that was taken off the queue still belongs to this batch. A chunk stays
-    /// whole and waits for the next batch where it would burst this one.
-    fn fits(&self, command: &Command, limits: &WriterLimits) -> bool {
-        match command {
-            Command::Bulk(submission) => {
-                self.batch_events + submission.events.len() <= limits.batch_events
-                    && self.batch_bytes + submission.event_bytes() <= limits.batch_bytes
-            }
-            _ => true,
-        }
-    }
 }
 
 impl Writer {
@@ -434,53 +385,5 @@ impl Writer {
     fn next_recorded_at(&self) -> RecordedAt {
         let now = RecordedAt::new(self.clock.now());
         self.last_recorded_at.map_or(now, |last| last.max(now))
-    }
-}
-
-impl Work {
-    fn fail(self) {
-        // A caller that gave up needs no answer.
-        match self {
-            Self::One(Submission { reply, .. }) => drop(reply.send(Err(Unavailable::LogFailed))),
-            Self::Many(BulkSubmission { reply, .. }) => drop(reply.send(Err(Unavailable::LogFailed))),
-        }
-    }
-}
-
-/// What was judged and waits for the sync.
-enum Outcome {
-    One(EventId, Reply, Result<Verdict, Unavailable>),
-    Many(Judged, BulkReply),
-}
-
-impl Outcome {
-    /// Answers. A caller that gave up will learn the outcome by sending the event again.
-    fn tell(self, durable: Durable) {
-        match self {
-            Self::One(event_id, reply, verdict) => {
-                drop(reply.send(verdict.map(|verdict| Answer { event_id, verdict, durable })));
-            }
-            Self::Many(judged, reply) => drop(reply.send(Ok((judged, durable)))),
-        }
-    }
-
-    fn fail(self) {
-        match self {
-            Self::One(_, reply, _) => drop(reply.send(Err(Unavailable::LogFailed))),
-            Self::Many(_, reply) => drop(reply.send(Err(Unavailable::LogFailed))),
-        }
-    }
-}
-
-/// Answers what is still queued after a failure, so that no caller waits for its time-out.
-fn refuse_all(carried: Option<Command>, mut queue: mpsc::Receiver<Command>) {
-    queue.close();
-    let mut carried = carried;
-    while let Some(command) = carried.take().or_else(|| queue.blocking_recv()) {
-        match command {
-            Command::Submit(submission) => Work::One(submission).fail(),
-            Command::Bulk(submission) => Work::Many(submission).fail(),
-            Command::Aside(_) | Command::Stop => {}
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lockstream::application::ports::Durable;
+use lockstream::domain::record::Head;
 use lockstream::infrastructure::event_log::recovery::{DurabilityProof, ProofSource, RecoveryError};
 
 use crate::matrix::layout::Layout;
@@ -63,8 +64,13 @@ impl Proof {
 /// Starts on a log and says how that ended. Where it starts, one more event has to get the next
 /// sequence in a batch of its own.
 pub fn start(log: &Path, proofs: &[DurabilityProof]) -> Outcome {
+    start_after(Head::default(), log, proofs)
+}
+
+/// The same for a start that goes on from a snapshot at a head.
+pub fn start_after(begin: Head, log: &Path, proofs: &[DurabilityProof]) -> Outcome {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-    match logs::recover(log, proofs) {
+    match logs::recover_after(begin, log, proofs) {
         Ok(mut recovered) => {
             let kept = recovered.head.sequence.get();
             let more = logs::records(recovered.head, &[registered("one more", "A1")]);

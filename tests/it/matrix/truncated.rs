@@ -3,9 +3,15 @@
 //!
 //! The ordinary run cuts at every byte of the first segment, and in the other segments at each
 //! byte around the end of a batch and at every 997th byte, with the four circumstances in turn.
+//!
+//! Those starts read the log from its beginning. With `LOCKSTREAM_MATRIX=all` every other byte is cut
+//! at too, in all circumstances, for a start that goes on from a snapshot at the segment before: the
+//! same code decides, and what lies before the snapshot is not what is damaged.
+
+use lockstream::domain::record::Head;
 
 use crate::matrix::layout::{Files, Layout, Scratch};
-use crate::matrix::outcome::{Outcome, Proof, Torn, start};
+use crate::matrix::outcome::{Outcome, Proof, Torn, start_after};
 use crate::matrix::{each, entirely};
 
 /// In how many segments, from the first, the ordinary run tries each byte in all circumstances.
@@ -35,9 +41,17 @@ struct Cut {
     /// How many bytes of the segment are left.
     left: usize,
     circumstance: Circumstance,
+    /// Whether the start reads what lies before this segment.
+    from_the_beginning: bool,
 }
 
 impl Cut {
+    /// What the start knows of the log.
+    fn known(&self, layout: &Layout) -> Head {
+        let before = layout.sequences(self.segment).start() - 1;
+        if self.from_the_beginning { Head::default() } else { layout.heads[before] }
+    }
+
     fn is_followed(&self) -> bool {
         matches!(self.circumstance, Circumstance::Followed)
     }
@@ -85,7 +99,7 @@ impl Cut {
         }
         scratch.put(&files);
 
-        let outcome = start(&scratch.log(), &self.proof(layout).of(layout));
+        let outcome = start_after(self.known(layout), &scratch.log(), &self.proof(layout).of(layout));
 
         assert_eq!(outcome, self.expected(layout), "{self:?}");
         let mut left = scratch.take_beside(layout, self.segment);
@@ -109,15 +123,20 @@ fn cut_at_any_byte_the_log_starts_or_refuses_as_documented() {
         let is_last = segment + 1 == layout.segments.len();
         let circumstances = if is_last { &ALL[..3] } else { &ALL[..] };
         for left in 0..layout.len(segment) {
-            if entirely() || segment < WHOLLY {
-                cuts.extend(circumstances.iter().map(|circumstance| Cut {
-                    segment,
-                    left,
-                    circumstance: *circumstance,
-                }));
+            let cut = |circumstance: &Circumstance, from_the_beginning: bool| Cut {
+                segment,
+                left,
+                circumstance: *circumstance,
+                from_the_beginning,
+            };
+            if segment < WHOLLY {
+                cuts.extend(circumstances.iter().map(|circumstance| cut(circumstance, true)));
             } else if left % STRIDE_BYTES == segment || ends_a_batch(layout, segment, left) {
                 sampled += 1;
-                cuts.push(Cut { segment, left, circumstance: circumstances[sampled % circumstances.len()] });
+                cuts.push(cut(&circumstances[sampled % circumstances.len()], true));
+            }
+            if entirely() && segment >= WHOLLY {
+                cuts.extend(circumstances.iter().map(|circumstance| cut(circumstance, false)));
             }
         }
     }

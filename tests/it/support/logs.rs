@@ -30,6 +30,12 @@ pub fn recover(log: &Path, proofs: &[DurabilityProof]) -> Result<Recovered, Refu
     recover_with(log, proofs, ONE_SEGMENT)
 }
 
+/// Recovers a log that is known up to a head which ends a segment.
+pub fn recover_after(begin: Head, log: &Path, proofs: &[DurabilityProof]) -> Result<Recovered, Refusal> {
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    recovery::recover_after(begin, &disk, log, proofs, limits(ONE_SEGMENT), |_, _, _| Ok(()))
+}
+
 fn recover_with(log: &Path, proofs: &[DurabilityProof], max_segment_bytes: u64) -> Result<Recovered, Refusal> {
     let disk: Arc<dyn Storage> = Arc::new(Disk);
     recovery::recover(&disk, log, proofs, limits(max_segment_bytes), |_, _, _| Ok(()))
