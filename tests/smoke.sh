@@ -77,6 +77,6 @@ echo "/docs in a browser: shows \"$summary\""
 kill -TERM "$server"
 wait "$server" || fail "the server did not stop in order"
 server=
-(lockstream verify --json) | jq -e '.sound and .head_sequence == 4 and .projected_sequence == 4' >/dev/null \
+(lockstream verify --json) | jq -e '.sound and .head_sequence == 5 and .projected_sequence == 5' >/dev/null \
     || fail "verify is not content with what the server left"
 echo "stopped in order; verify: all is well"
