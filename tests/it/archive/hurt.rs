@@ -2,10 +2,10 @@
 //! archive damaged, gone or of long ago, its database or its mark of long ago, a segment of another
 //! time. Every answer is the one of a world that holds everything.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use lockstream::domain::event::parse::ReceivedEvent;
 use lockstream::domain::ids::Sequence;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::archive::TINY;
 use crate::support::events::{cleared, deposited, expired, fault, id, picked_up, registered, reserved};
 use crate::support::server::{Answer, Server, lockstream, run};
-use crate::support::{Folder, PATIENCE, logs};
+use crate::support::{Folder, eventually, logs};
 
 const SEEDS: [u64; 2] = [16, 17];
 const STARTS: usize = 12;
@@ -162,15 +162,18 @@ async fn whatever_happens_to_an_archive_every_answer_is_the_one_that_memory_give
             let server = Server::start_with(&folder, &TINY).await;
             for _ in 0..random.below(MAX_EVENTS_A_START) {
                 let event = oracle.next_event(&mut random);
-                let mut answer = server.post(&event).await;
-                let begin = Instant::now();
-                while answer.code() == "past-unreadable" {
-                    assert!(begin.elapsed() < PATIENCE, "it is not mended: {event}");
-                    // A damaged block: nothing was decided, and it is mended.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    answer = server.post(&event).await;
-                }
-                oracle.check(&event, &answer);
+                let answer = RefCell::new(server.post(&event).await);
+                // A damaged block: nothing was decided, and it is mended.
+                let is_unreadable = || answer.borrow().code() == "past-unreadable";
+                eventually("the archive is mended", async || {
+                    if is_unreadable() {
+                        let again = server.post(&event).await;
+                        answer.replace(again);
+                    }
+                    !is_unreadable()
+                })
+                .await;
+                oracle.check(&event, &answer.into_inner());
             }
             if random.percent(50) {
                 server.kill();

@@ -1,8 +1,6 @@
 //! Memory for events is short: bulks wait for it, one after the other, and leave some to single
 //! events.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -58,7 +56,6 @@ async fn bulks_that_have_no_room_together_take_turns() {
     let single = async {
         for event in large("single", 20, 3_000) {
             server.accept([&event]).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     let (answers, ()) = tokio::join!(timeout(PATIENCE, bulks.join_all()), single);
