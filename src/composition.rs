@@ -170,7 +170,8 @@ pub async fn start(
         .map_err(StartError::Thread)?;
     let forgotten = archive.as_ref().map_or(Sequence::ZERO, |archive| archive.head().sequence);
     let archivist = FileArchivist::new(folder.archive(), folder.log(), limits.log().min_free_bytes, archive);
-    let archiver = archive::start(Box::new(archivist), (bell, hearing), forgotten, writer.queue.clone());
+    let archiver =
+        archive::start(Box::new(archivist), (bell, hearing), forgotten, writer.queue.clone(), Arc::clone(&progress));
     let archiver = archiver.map_err(StartError::Thread)?;
     let Database { projection, lockers, reservations } = database;
     let app = App {

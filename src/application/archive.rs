@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::application::ingest::WriterQueue;
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
+use crate::application::progress::Progress;
 use crate::domain::ids::Sequence;
 
 /// The pause after a failure; doubled each time up to [`PAUSE_MAX`], for an attempt may read the whole
@@ -108,9 +109,11 @@ pub fn start(
     (bell, hearing): (Bell, Hearing),
     forgotten: Sequence,
     writer: WriterQueue,
+    progress: Arc<Progress>,
 ) -> std::io::Result<ArchiverThread> {
     let (report, end) = oneshot::channel();
-    let archiver = Archiver { archivist, signs: Arc::clone(&hearing.signs), forgotten, is_anew: false, writer };
+    let archiver =
+        Archiver { archivist, signs: Arc::clone(&hearing.signs), forgotten, is_anew: false, writer, progress };
     // What was sealed before this process began rings no bell.
     bell.ring();
     thread::Builder::new().name("archiver".into()).spawn(move || {
@@ -152,6 +155,27 @@ struct Archiver {
     /// The next archive that is handed over shares nothing with the one that the writer has.
     is_anew: bool,
     writer: WriterQueue,
+    progress: Arc<Progress>,
+}
+
+/// Tells everybody that the archiver is at work, until it is dropped.
+struct AtWork<'p>(&'p Progress);
+
+impl<'p> AtWork<'p> {
+    fn begin(progress: &'p Progress, archived: Sequence) -> Self {
+        progress.publish_archiving(Some(archived));
+        Self(progress)
+    }
+
+    fn has_come_to(&self, archived: Sequence) {
+        self.0.publish_archiving(Some(archived));
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.publish_archiving(None);
+    }
 }
 
 /// The writer takes nothing more.
@@ -215,6 +239,8 @@ impl Archiver {
             signs.doubted.store(false, Ordering::Relaxed);
             self.is_anew = true;
         }
+        let progress = Arc::clone(&self.progress);
+        let at_work = AtWork::begin(&progress, self.forgotten);
         let mut pace = Pace::begin();
         loop {
             let stop = || {
@@ -225,6 +251,7 @@ impl Archiver {
             if let Err(ended) = self.hand_over(archived) {
                 return Ok(Err(ended));
             }
+            at_work.has_come_to(self.forgotten);
             pace = Pace::behind();
         }
     }
@@ -260,7 +287,6 @@ mod tests {
     use super::*;
     use crate::application::ingest::bulk::BulkLimits;
     use crate::application::ports::Archive;
-    use crate::application::progress::Progress;
     use crate::domain::fault::Fault;
     use crate::domain::ids::{EventId, ReservationId};
     use crate::domain::record::Head;
@@ -314,9 +340,16 @@ mod tests {
         let (commands, _queue) = mpsc::channel(4);
         let progress = Arc::new(Progress::new(Head::default(), Head::default()));
         let wait = Duration::from_secs(1);
-        let bulk = BulkLimits { chunk_events: 1, chunk_bytes: 1, inflight_bytes: 1, lag_events: 1, wait };
-        let writer = WriterQueue::new(commands, progress, wait, 1, bulk);
-        let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer).unwrap();
+        let bulk = BulkLimits {
+            chunk_events: 1,
+            chunk_bytes: 1,
+            inflight_bytes: 1,
+            lag_events: 1,
+            archive_lag_events: 1,
+            wait,
+        };
+        let writer = WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk);
+        let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer, progress).unwrap();
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
     }
 }

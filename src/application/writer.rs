@@ -38,6 +38,10 @@ use crate::domain::world::{Original, Touched, World};
 /// is told once in so long.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
+/// How far bulks let the log be ahead of the archive, about 120 MB of memory. Single events come far
+/// slower than the archiver works.
+const ARCHIVE_LAG_EVENTS: u64 = 1_000_000;
+
 /// The writer's limits.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterLimits {
@@ -67,6 +71,7 @@ impl WriterLimits {
             chunk_bytes: self.batch_bytes / 4,
             inflight_bytes: self.inflight_bytes / 2,
             lag_events: (self.lag_events / 2).max(1),
+            archive_lag_events: ARCHIVE_LAG_EVENTS,
             wait: self.bulk_wait,
         }
     }
