@@ -16,7 +16,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::application::archive::{self, ArchiverThread, Bell};
+use crate::application::archive::bell::Bell;
+use crate::application::archive::{self, ArchiverThread};
 use crate::application::ports::{
     Archive, Clock, Durable, EventLog, HistoryFailure, LogFailure, Projection, Records, StoreError,
 };

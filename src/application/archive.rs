@@ -5,16 +5,20 @@
 //! may forget, and never waits. When the archive cannot be written, the service goes on with all that
 //! is not archived in memory.
 
-use std::cell::Cell;
+pub mod bell;
+mod pace;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use crate::application::archive::bell::{Bell, Hearing, Signs};
+use crate::application::archive::pace::Pace;
 use crate::application::ingest::WriterQueue;
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::application::progress::Progress;
@@ -24,60 +28,6 @@ use crate::domain::ids::Sequence;
 /// log.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
-
-/// How long it works before it rests, and how long it rests then. Nobody waits for what it does, and
-/// whoever waits for an answer needs the processors and the disk: work without a break would be felt
-/// as half a second of slow answers for each segment. There is no rest for one that is behind.
-const WORK: Duration = Duration::from_millis(1);
-const REST: Duration = Duration::from_millis(3);
-
-/// Wakes the archiver. Cheap to clone; never waits.
-#[derive(Debug, Clone)]
-pub struct Bell {
-    rings: SyncSender<()>,
-    signs: Arc<Signs>,
-}
-
-#[derive(Debug, Default)]
-struct Signs {
-    /// Something of the archive could not be read.
-    doubted: AtomicBool,
-    stop: AtomicBool,
-}
-
-impl Bell {
-    /// A bell and who hears it.
-    #[must_use]
-    pub fn new() -> (Self, Hearing) {
-        // One ring that is not heard yet says as much as many.
-        let (rings, heard) = sync_channel(1);
-        let signs = Arc::new(Signs::default());
-        (Self { rings, signs: Arc::clone(&signs) }, Hearing { heard, signs })
-    }
-
-    /// There is something to archive.
-    pub fn ring(&self) {
-        let _ = self.rings.try_send(());
-    }
-
-    /// The archive could not be read and has to be made anew.
-    pub fn doubt(&self) {
-        self.signs.doubted.store(true, Ordering::Relaxed);
-        self.ring();
-    }
-
-    fn stop(&self) {
-        self.signs.stop.store(true, Ordering::Relaxed);
-        self.ring();
-    }
-}
-
-/// The other end of a [`Bell`].
-#[derive(Debug)]
-pub struct Hearing {
-    heard: Receiver<()>,
-    signs: Arc<Signs>,
-}
 
 /// The running thread, seen from outside. Told to stop when dropped.
 #[derive(Debug)]
@@ -121,30 +71,6 @@ pub fn start(
         let _ = report.send(());
     })?;
     Ok(ArchiverThread { bell, end: Some(end) })
-}
-
-/// Alternates work and rest.
-struct Pace {
-    rested: Cell<Instant>,
-    rests: bool,
-}
-
-impl Pace {
-    fn begin() -> Self {
-        Self { rested: Cell::new(Instant::now()), rests: true }
-    }
-
-    /// More came while the last stretch was archived.
-    fn behind() -> Self {
-        Self { rests: false, ..Self::begin() }
-    }
-
-    fn rest_when_due(&self) {
-        if self.rests && self.rested.get().elapsed() >= WORK {
-            thread::sleep(REST);
-            self.rested.set(Instant::now());
-        }
-    }
 }
 
 struct Archiver {
