@@ -40,7 +40,7 @@ async fn takes_events(bench: &mut Bench, server: &Server) -> Result<(), Failure>
     }
     expect(server.kind.name(), answers.accepted, EVENTS as u64)?;
     let lanes = bench.lanes(server.kind, Packing::Single, 2, EVENTS);
-    let (answers, latencies) = open_loop(server, lanes, 1_000.0).await?;
+    let (answers, latencies) = open_loop(server, lanes, 1_000.0)?;
     expect(server.kind.name(), answers.accepted, EVENTS as u64)?;
     expect("latencies", latencies.len() as u64, EVENTS as u64)
 }

@@ -246,7 +246,19 @@ pub async fn closed_loop(
 }
 
 /// Sends at a rate, spread evenly over the connections, and gives the latency of each answer.
-pub async fn open_loop(
+///
+/// On one thread beside the pacer's: more of them would take turns with the server on two processors,
+/// and their waiting would be counted as the server's.
+pub fn open_loop(server: &Server, lanes: Vec<Vec<Parcel>>, rate: f64) -> Result<(Answers, Vec<Duration>), Failure> {
+    let alone = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(on_one_thread(server, lanes, rate))
+    };
+    tokio::task::block_in_place(|| thread::scope(|scope| scope.spawn(alone).join()))
+        .map_err(|_| "the load generator ended early")?
+}
+
+async fn on_one_thread(
     server: &Server,
     lanes: Vec<Vec<Parcel>>,
     rate: f64,

@@ -67,7 +67,7 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
             let rate = highest / 2.0;
             let events = (rate * turn.as_secs_f64()) as usize;
             let lanes = bench.lanes(one.server.kind, Packing::Single, connections, events);
-            let (answers, mut latencies) = open_loop(&one.server, lanes, rate).await?;
+            let (answers, mut latencies) = open_loop(&one.server, lanes, rate)?;
             p50.push(quantile_ms(&mut latencies, 0.5));
             p99.push(quantile_ms(&mut latencies, 0.99));
             rates.push(answers.accepted as f64 / answers.took.as_secs_f64());
