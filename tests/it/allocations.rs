@@ -99,7 +99,7 @@ fn reading_an_event_from_a_body_takes_eight() {
 
 #[test]
 fn cutting_lines_off_a_body_takes_none() {
-    let lines: String = round(1, "r").iter().map(|event| format!("{event}\n")).collect();
+    let lines = round(1, "r").iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n";
     let taken = allocations(|| {
         let (mut splitter, mut unread) = (Splitter::new(Form::Lines, 1 << 16), lines.as_bytes());
         while let Ok(Some(Piece::Text(text))) = splitter.next(&mut unread) {
