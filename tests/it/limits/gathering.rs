@@ -1,0 +1,78 @@
+//! How long the projection gathers: ten milliseconds while nobody waits for it, not at all for
+//! somebody who does. By a clock that stands still unless the test moves it, so that nothing here
+//! depends on how fast the machine is; the server, its log and its database are the real ones.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use lockstream::composition::Adapters;
+use tokio::task::spawn_blocking;
+use tokio::time::advance;
+
+use crate::support::events::registered;
+use crate::support::inside::Inside;
+use crate::support::{Folder, PATIENCE, block_on, eventually};
+
+/// Has SQLite note every transaction of the projection, by the sequence that it ends with.
+const NOTED: &str = "
+    CREATE TABLE noted (sequence INTEGER);
+    CREATE TRIGGER note AFTER INSERT ON checkpoint BEGIN INSERT INTO noted VALUES (new.sequence); END;
+    CREATE TRIGGER note_again AFTER UPDATE ON checkpoint BEGIN INSERT INTO noted VALUES (new.sequence); END";
+
+/// Lets the clock stand still as long as the answer lives. A paused clock leaps to the next timer
+/// whenever nobody has anything to do, but not while something blocks. A test that hangs goes on
+/// after its patience, and every time-out of the server with it.
+fn stand_still() -> Sender<()> {
+    let (held, until) = mpsc::channel::<()>();
+    spawn_blocking(move || assert_eq!(until.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected)));
+    held
+}
+
+/// The transactions so far.
+async fn noted(folder: &Folder) -> Vec<i64> {
+    folder.numbers("SELECT sequence FROM noted ORDER BY rowid").await
+}
+
+/// Waits for so many transactions, by a clock that goes.
+async fn noted_so_many(folder: &Arc<Folder>, count: usize) {
+    let folder = Arc::clone(folder);
+    let waiting = async move { eventually("it is written", async || noted(&folder).await.len() >= count).await };
+    spawn_blocking(|| block_on(waiting)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_projection_gathers_ten_milliseconds_unless_somebody_waits() {
+    let _held = stand_still();
+    let folder = Arc::new(Folder::on_sqlite());
+    let server = Inside::start(&folder, Adapters::default()).await;
+    assert_eq!(server.get("/readyz").await.status, 200);
+    folder.execute(NOTED).await;
+    let accept = async |doors: RangeInclusive<i64>| {
+        for door in doors {
+            assert_eq!(server.post(&registered("L", &door.to_string())).await.status, 202);
+        }
+    };
+
+    // After a quiet time a lone event is written at once: the clock stands.
+    advance(Duration::from_millis(10)).await;
+    accept(1..=1).await;
+    noted_so_many(&folder, 1).await;
+
+    // What comes next waits until the last transaction is ten milliseconds ago, and is one.
+    accept(2..=30).await;
+    advance(Duration::from_millis(9)).await;
+    accept(31..=60).await;
+    advance(Duration::from_millis(1)).await;
+    noted_so_many(&folder, 2).await;
+    assert_eq!(noted(&folder).await, [1, 60]);
+
+    // Somebody who asks waits for no timer.
+    for door in 61..=70 {
+        accept(door..=door).await;
+        assert_eq!(server.get("/lockers/L").await.json()["compartments"], door);
+    }
+    assert_eq!(noted(&folder).await, [vec![1], (60..=70).collect()].concat());
+    server.stop().await;
+}
