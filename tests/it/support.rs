@@ -8,6 +8,7 @@ pub mod logs;
 pub mod postgres;
 pub mod proxy;
 pub mod server;
+pub mod terminal;
 pub mod views;
 pub mod wire;
 
