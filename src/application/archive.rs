@@ -238,9 +238,11 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use tokio::sync::mpsc;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::application::ingest::bulk::BulkLimits;
+    use crate::application::ingest::{Aside, Command};
     use crate::application::ports::Archive;
     use crate::application::progress::Progress;
     use crate::domain::fault::Fault;
@@ -288,17 +290,58 @@ mod tests {
         }
     }
 
+    /// The queue of a writer, and its other end.
+    fn writer() -> (WriterQueue, mpsc::Receiver<Command>) {
+        let (commands, queue) = mpsc::channel(4);
+        let progress = Arc::new(Progress::new(Head::default(), Head::default()));
+        let wait = Duration::from_secs(1);
+        let bulk = BulkLimits { chunk_events: 1, chunk_bytes: 1, inflight_bytes: 1, lag_events: 1, wait };
+        (WriterQueue::new(commands, progress, wait, 1, bulk), queue)
+    }
+
     #[test]
     fn a_doubt_that_comes_while_a_stretch_is_archived_is_not_lost() {
         let (bell, hearing) = Bell::new();
         let (begun_anew, heard) = channel();
         let archivist = Doubted { bell: bell.clone(), archived: false, begun_anew };
-        let (commands, _queue) = mpsc::channel(4);
-        let progress = Arc::new(Progress::new(Head::default(), Head::default()));
-        let wait = Duration::from_secs(1);
-        let bulk = BulkLimits { chunk_events: 1, chunk_bytes: 1, inflight_bytes: 1, lag_events: 1, wait };
-        let writer = WriterQueue::new(commands, progress, wait, 1, bulk);
+        let (writer, _queue) = writer();
         let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer).unwrap();
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
+    }
+
+    /// So many stretches of one record each.
+    struct Behind {
+        archived: u64,
+        stretches: u64,
+    }
+
+    impl Archivist for Behind {
+        fn archive_more(&mut self, _: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            if self.archived == self.stretches {
+                return Ok(None);
+            }
+            self.archived += 1;
+            Ok(Some(Archived { up_to: Sequence::new(self.archived), archive: Arc::new(Empty) }))
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn with_much_to_catch_up_on_the_writer_hears_of_every_sixteenth_stretch_and_of_the_last() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        for (stretches, expected) in [(1, &[1][..]), (16, &[16]), (40, &[16, 32, 40])] {
+            let (writer, mut queue) = writer();
+            let thread = start(Box::new(Behind { archived: 0, stretches }), Bell::new(), Sequence::ZERO, writer);
+            for up_to in expected {
+                let told = timeout(PATIENCE, queue.recv()).await.expect("the writer is told");
+                let Some(Command::Aside(Aside::Forget(archived))) = told else { panic!("it may forget") };
+                assert_eq!(archived.up_to, Sequence::new(*up_to), "of {stretches}");
+            }
+            drop(thread);
+            assert!(timeout(PATIENCE, queue.recv()).await.expect("the thread ends").is_none(), "no more is told");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What makes a test short: a data folder, a server process on it, events to send, answers to read.
 
 pub mod backend;
+pub mod clock;
 pub mod documents;
 pub mod events;
 pub mod inside;

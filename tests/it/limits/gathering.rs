@@ -4,16 +4,15 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use lockstream::composition::Adapters;
-use tokio::task::spawn_blocking;
 use tokio::time::advance;
 
+use crate::support::Folder;
+use crate::support::clock::{eventually_meanwhile, stand_still};
 use crate::support::events::registered;
 use crate::support::inside::Inside;
-use crate::support::{Folder, PATIENCE, block_on, eventually};
 
 /// Has SQLite note every transaction of the projection, by the sequence that it ends with.
 const NOTED: &str = "
@@ -21,25 +20,19 @@ const NOTED: &str = "
     CREATE TRIGGER note AFTER INSERT ON checkpoint BEGIN INSERT INTO noted VALUES (new.sequence); END;
     CREATE TRIGGER note_again AFTER UPDATE ON checkpoint BEGIN INSERT INTO noted VALUES (new.sequence); END";
 
-/// Lets the clock stand still as long as the answer lives. A paused clock leaps to the next timer
-/// whenever nobody has anything to do, but not while something blocks. A test that hangs goes on
-/// after its patience, and every time-out of the server with it.
-fn stand_still() -> Sender<()> {
-    let (held, until) = mpsc::channel::<()>();
-    spawn_blocking(move || assert_eq!(until.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected)));
-    held
-}
-
 /// The transactions so far.
 async fn noted(folder: &Folder) -> Vec<i64> {
     folder.numbers("SELECT sequence FROM noted ORDER BY rowid").await
 }
 
-/// Waits for so many transactions, by a clock that goes.
+/// Waits for so many transactions.
 async fn noted_so_many(folder: &Arc<Folder>, count: usize) {
     let folder = Arc::clone(folder);
-    let waiting = async move { eventually("it is written", async || noted(&folder).await.len() >= count).await };
-    spawn_blocking(|| block_on(waiting)).await.unwrap();
+    let is_noted = move || {
+        let folder = Arc::clone(&folder);
+        async move { noted(&folder).await.len() >= count }
+    };
+    eventually_meanwhile("it is written", is_noted).await;
 }
 
 #[tokio::test(start_paused = true)]
