@@ -2,10 +2,11 @@
 //! does after so many milliseconds, exactly, on a machine of any speed.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
-use crate::support::{PATIENCE, block_on, eventually};
+use crate::support::PATIENCE;
 
 /// Lets a paused clock stand as long as the answer lives. By itself it leaps to the next timer
 /// whenever nobody has anything to do, but not while something blocks. A test that hangs goes on
@@ -16,11 +17,11 @@ pub fn stand_still() -> Sender<()> {
     held
 }
 
-/// As [`eventually`], which sleeps by a clock that goes.
-pub async fn eventually_meanwhile<F>(what: &'static str, condition: impl Fn() -> F + Send + 'static)
-where
-    F: Future<Output = bool> + Send,
-{
-    let waiting = async move { eventually(what, condition).await };
-    spawn_blocking(|| block_on(waiting)).await.unwrap();
+/// As [`eventually`](crate::support::eventually), by a clock that goes.
+pub async fn eventually_meanwhile<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let begin = Instant::now();
+    while !condition().await {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain until {what}");
+        spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
+    }
 }
