@@ -1,6 +1,7 @@
 //! How long a chunk that is not full waits for more of a body that is not at its end: two
 //! milliseconds, twenty where the length was announced, and a hundred at most while more keeps
-//! coming. By a clock that stands still unless the test moves it.
+//! coming. By a clock that stands still unless the test moves it, and so does a bulk share exactly as
+//! many syncs as it has chunks.
 
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::advance;
 
-use crate::bulk::NDJSON;
+use crate::bulk::{Answered, NDJSON, ndjson, story};
 use crate::support::Folder;
 use crate::support::clock::{eventually_meanwhile, stand_still};
 use crate::support::events::registered;
-use crate::support::inside::Inside;
+use crate::support::inside::{Inside, LogControl};
 
 /// A bulk whose lines come one by one.
 struct Drops<'s> {
@@ -105,4 +106,21 @@ async fn no_event_waits_for_more_than_a_hundred_while_more_keeps_coming() {
         drops.send().await;
     }
     assert_eq!(batches(&folder, 101).await, [1], "all of them together, and no later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_of_four_thousand_events_is_four_syncs() {
+    let _held = stand_still();
+    let folder = Folder::on_sqlite();
+    let control = LogControl::new();
+    let server = Inside::start(&folder, control.adapters()).await;
+    assert_eq!(server.get("/readyz").await.status, 200);
+    let before = control.syncs();
+
+    let answered = Answered::of(&server.send_batch(ndjson(&story("north", 4_000))).await);
+
+    assert_eq!((answered.sequences().len(), answered.end["complete"].as_bool()), (4_000, Some(true)));
+    // No chunk that is not full, because no time passes.
+    assert_eq!(batches(&folder, 4_000).await, [1, 1_001, 2_001, 3_001]);
+    assert_eq!(control.syncs() - before, 4);
 }
