@@ -209,9 +209,11 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use tokio::sync::mpsc;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::application::ingest::bulk::BulkLimits;
+    use crate::application::ingest::{Aside, Command};
     use crate::application::ports::Archive;
     use crate::domain::fault::Fault;
     use crate::domain::ids::{EventId, ReservationId};
@@ -258,12 +260,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_doubt_that_comes_while_a_stretch_is_archived_is_not_lost() {
-        let (bell, hearing) = Bell::new();
-        let (begun_anew, heard) = channel();
-        let archivist = Doubted { bell: bell.clone(), archived: false, begun_anew };
-        let (commands, _queue) = mpsc::channel(4);
+    /// The queue of a writer, its other end, and what both tell.
+    fn writer() -> (WriterQueue, mpsc::Receiver<Command>, Arc<Progress>) {
+        let (commands, queue) = mpsc::channel(4);
         let progress = Arc::new(Progress::new(Head::default(), Head::default()));
         let wait = Duration::from_secs(1);
         let bulk = BulkLimits {
@@ -274,8 +273,54 @@ mod tests {
             archive_lag_events: 1,
             wait,
         };
-        let writer = WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk);
+        (WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk), queue, progress)
+    }
+
+    #[test]
+    fn a_doubt_that_comes_while_a_stretch_is_archived_is_not_lost() {
+        let (bell, hearing) = Bell::new();
+        let (begun_anew, heard) = channel();
+        let archivist = Doubted { bell: bell.clone(), archived: false, begun_anew };
+        let (writer, _queue, progress) = writer();
         let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer, progress).unwrap();
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
+    }
+
+    /// So many stretches of one record each.
+    struct Behind {
+        archived: u64,
+        stretches: u64,
+    }
+
+    impl Archivist for Behind {
+        fn archive_more(&mut self, _: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            if self.archived == self.stretches {
+                return Ok(None);
+            }
+            self.archived += 1;
+            Ok(Some(Archived { up_to: Sequence::new(self.archived), archive: Arc::new(Empty) }))
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_writer_and_the_bulks_hear_of_every_stretch_and_of_the_end() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let (writer, mut queue, progress) = writer();
+        let archivist = Box::new(Behind { archived: 0, stretches: 3 });
+        let thread = start(archivist, Bell::new(), Sequence::ZERO, writer, Arc::clone(&progress)).unwrap();
+        for up_to in [1, 2, 3] {
+            let told = timeout(PATIENCE, queue.recv()).await.expect("the writer is told");
+            let Some(Command::Aside(Aside::Forget(archived))) = told else { panic!("it may forget") };
+            assert_eq!(archived.up_to, Sequence::new(up_to));
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        progress.wait_for_archiver(Sequence::new(4), deadline).await;
+        assert!(tokio::time::Instant::now() < deadline, "it still counts as being at work");
+        drop(thread);
+        assert!(timeout(PATIENCE, queue.recv()).await.expect("the thread ends").is_none(), "no more is told");
     }
 }

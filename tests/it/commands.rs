@@ -117,6 +117,25 @@ async fn verify_names_what_the_projection_has_wrong() {
 }
 
 #[tokio::test]
+async fn verify_names_twenty_rows_of_a_table_and_counts_the_rest() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let doors: Vec<_> = (10..35).map(|door| registered("L", &door.to_string())).collect();
+    server.accept(&doors).await;
+    assert_eq!(server.get("/lockers/L").await.json()["compartments"], 25);
+    assert!(server.stop().success());
+    folder.execute("DELETE FROM compartments").await;
+
+    let ended = command(&folder, &["verify"]);
+
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let found: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("FOUND ")).collect();
+    assert_eq!(found.len(), 21, "{found:#?}");
+    assert!(found[19].contains("CompartmentId(\"29\")"), "{found:#?}");
+    assert!(found[20].ends_with("5 more compartment rows differ"), "{found:#?}");
+}
+
+#[tokio::test]
 async fn verify_finds_damage_shortening_and_another_history() {
     let (folder, _) = lived_in().await;
     let whole = folder.log_bytes();

@@ -6,15 +6,14 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::events::{deposited, registered, reserved};
-use crate::support::server::Server;
+use crate::support::server::{Server, lockstream, run};
 use crate::support::{Folder, eventually, logs};
 
 /// Makes the drivers log each statement.
 const LOGGED: [(&str, &str); 1] = [("RUST_LOG", "info,sqlx::query=debug")];
 
-/// The statements that the server has sent so far.
-fn statements(server: &Server) -> Vec<String> {
-    let lines = server.lines();
+/// The statements that a process has sent, by what it has written so far.
+fn statements(lines: &[String]) -> Vec<String> {
     let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let logged = lines.filter(|line| line["target"] == "sqlx::query");
     // A short statement is its own summary.
@@ -35,15 +34,22 @@ async fn taking_in(folder: &Folder, mut events: Vec<Value>, last: &str) -> Vec<S
     eventually("all is taken in", async || server.get(&path).await.status == 200).await;
     server.signal(Signal::TERM);
     assert!(server.wait().success());
+    let [transaction] = writing_transactions(&server.lines()).try_into().expect("everything is taken in at once");
+    transaction
+}
+
+/// The transactions that wrote the projection, by the beginnings of their statements.
+fn writing_transactions(lines: &[String]) -> Vec<Vec<String>> {
     let beginning = |statement: &String| statement.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    let statements: Vec<_> = statements(&server).iter().map(beginning).collect();
+    let statements: Vec<_> = statements(lines).iter().map(beginning).collect();
     let transactions = statements.split_inclusive(|statement| statement == "COMMIT");
-    let writes = |statement: &String| statement.starts_with("INSERT INTO");
-    let mut writing = transactions.filter(|transaction| transaction.iter().any(writes));
-    let (transaction, further) = (writing.next().unwrap(), writing.next());
-    assert_eq!(further, None, "everything is taken in at once");
-    let begin = transaction.iter().position(|statement| statement.starts_with("BEGIN")).unwrap();
-    transaction[begin..].to_vec()
+    // Those that bring the tables up to date write no checkpoint.
+    let writing = transactions.filter(|statements| statements.iter().any(|one| one == "INSERT INTO checkpoint"));
+    let from_its_begin = |statements: &[String]| {
+        let begin = statements.iter().rposition(|statement| statement.starts_with("BEGIN")).unwrap();
+        statements[begin..].to_vec()
+    };
+    writing.map(from_its_begin).collect()
 }
 
 #[tokio::test]
@@ -92,6 +98,53 @@ fn transaction(folder: &Folder, [lockers, compartments, reservations]: [usize; 3
     around.0.into_iter().chain(writes).chain(around.1).collect()
 }
 
+/// Events of so many lockers, each with a compartment and a reservation.
+fn lockers_with_a_reservation(count: usize) -> Vec<Value> {
+    let lockers = (0..count).map(|number| (format!("L{number}"), format!("R{number}")));
+    lockers.flat_map(|(locker, id)| [registered(&locker, "A1"), reserved(&locker, "A1", &id)]).collect()
+}
+
+/// How often a process has read the state hashes of a whole projection.
+fn comparisons(lines: &[String]) -> usize {
+    statements(lines).iter().filter(|statement| *statement == "SELECT locker_id, state_hash FROM lockers").count()
+}
+
+#[tokio::test]
+async fn a_projection_is_made_anew_in_one_transaction_for_a_locker_and_for_thousands() {
+    for lockers in [1, 2_300] {
+        let folder = Folder::new();
+        logs::write(&folder.log(), &[lockers_with_a_reservation(lockers)]);
+        assert!(Server::start(&folder).await.stop().success());
+        let everything = [transaction(&folder, [lockers; 3])];
+
+        let mut command = lockstream(&folder);
+        command.arg("rebuild").envs(LOGGED);
+        let alone = run(command);
+        assert_eq!(alone.code, Some(0), "{alone:?}");
+        let lines: Vec<_> = alone.stderr.lines().map(str::to_owned).collect();
+        assert_eq!(writing_transactions(&lines), everything, "by a rebuild without a server");
+        assert_eq!(comparisons(&lines), 1, "of the old one");
+
+        let mut server = Server::start_with(&folder, &LOGGED).await;
+        let mut command = lockstream(&folder);
+        command.arg("rebuild");
+        let beside = tokio::task::spawn_blocking(move || run(command)).await.unwrap();
+        assert_eq!(beside.code, Some(0), "{beside:?}");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(writing_transactions(&server.lines()), everything, "by a rebuild beside the server");
+        assert_eq!(comparisons(&server.lines()), 2, "of the old one and of the new one");
+
+        let mut server = Server::start_with(&folder, &LOGGED).await;
+        folder.execute("UPDATE checkpoint SET chain_hash = substr(chain_hash, 33) || substr(chain_hash, 1, 32)").await;
+        server.accept(&[deposited("L0", "R0")]).await;
+        assert_eq!(server.get("/reservations/R0").await.json()["status"], "DEPOSITED");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(writing_transactions(&server.lines()), everything, "of a database that is not where it was left");
+    }
+}
+
 #[tokio::test]
 async fn queries_that_wait_at_the_same_time_share_statements() {
     const CLIENTS: usize = 64;
@@ -115,7 +168,7 @@ async fn queries_that_wait_at_the_same_time_share_statements() {
     // What it has logged is complete when it has ended.
     server.signal(Signal::TERM);
     assert!(server.wait().success());
-    let statements = statements(&server);
+    let statements = statements(&server.lines());
     for (kind, path) in kinds {
         let sent = statements.iter().filter(|statement| statement.contains(kind)).count();
         // How many share one depends on how many stand waiting; that all come alone does not happen.
