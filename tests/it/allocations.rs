@@ -74,13 +74,14 @@ fn the_counter_counts() {
 }
 
 #[test]
-fn reading_an_event_from_a_body_takes_eight() {
-    // Its text; where the check of its grammar stands, an object within an object, and where the pass
-    // stands that looks for white space and repeated keys; the keys of the envelope, which are more than
-    // the four that a list begins with, and of the payload; the members of both.
-    const SHORT: u64 = 1 + 2 + 3 + 2;
-    // And the text without its white space.
-    const SPACED: u64 = SHORT + 1;
+fn reading_an_event_from_a_body_takes_one() {
+    // Its text.
+    const SHORT: u64 = 1;
+    // Whatever is spelled with white space goes the long way: its text with and without that; where the
+    // check of its grammar stands, an object within an object, and where the pass stands that looks for
+    // white space and repeated keys; the keys of the envelope, which are more than the four that a list
+    // begins with, and of the payload; the members of both.
+    const SPACED: u64 = 2 + 2 + 3 + 2;
     for event in one_of_each_type("locker-1", "A1", "parcel-1") {
         let (compact, spaced) = (event.to_string(), serde_json::to_string_pretty(&event).unwrap());
         let taken = [compact, spaced].map(|body| allocations(|| ReceivedEvent::parse(body.as_bytes()).unwrap()));

@@ -131,7 +131,7 @@ fn decode_sealed(header: Header, rest: &[u8]) -> Result<Record, ForeignRecord> {
         return Err(ForeignRecord::WrongBatch { batch });
     }
     let (recorded_at, event) = parse_rest(rest).ok_or(ForeignRecord::WrongFields)?;
-    let json = CompactJson::from_kept(event);
+    let json = CompactJson::known(event);
     let event = Event::from_kept(event).map_err(|problems| {
         let words: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.pointer, problem.detail)).collect();
         ForeignRecord::WrongEvent(words.join("; "))

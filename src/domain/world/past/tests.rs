@@ -117,7 +117,7 @@ impl Twins {
         let sequence = Sequence::new(self.records + 1);
         match decided {
             (Ok(one), Ok(other)) => {
-                let json = CompactJson::from_kept(&format!("{event:?}"));
+                let json = CompactJson::known(&format!("{event:?}"));
                 let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
                 let record = Record { sequence, batch: sequence, recorded_at, event, digest: json.digest(), json };
                 self.whole.apply(one, &record, &mut self.touched.0);
