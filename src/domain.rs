@@ -9,6 +9,7 @@ pub mod hash;
 pub mod hashing;
 pub mod ids;
 pub mod locker;
+pub mod parted;
 pub mod record;
 pub mod reservation;
 pub mod rows;

@@ -5,6 +5,7 @@
 //! may forget, and never waits. When the archive cannot be written, the service goes on with all that
 //! is not archived in memory.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -23,9 +24,11 @@ use crate::domain::ids::Sequence;
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 
-/// With much to catch up on, the writer hears of it after so many stretches: each time it forgets, it
-/// looks through all that it holds.
-const HAND_OVER_STRETCHES: usize = 16;
+/// How long it works before it rests, and how long it rests then. Nobody waits for what it does, and
+/// whoever waits for an answer needs the processors and the disk: work without a break would be felt
+/// as half a second of slow answers for each segment. There is no rest for one that is behind.
+const WORK: Duration = Duration::from_millis(1);
+const REST: Duration = Duration::from_millis(3);
 
 /// Wakes the archiver. Cheap to clone; never waits.
 #[derive(Debug, Clone)]
@@ -117,6 +120,30 @@ pub fn start(
     Ok(ArchiverThread { bell, end: Some(end) })
 }
 
+/// Alternates work and rest.
+struct Pace {
+    rested: Cell<Instant>,
+    rests: bool,
+}
+
+impl Pace {
+    fn begin() -> Self {
+        Self { rested: Cell::new(Instant::now()), rests: true }
+    }
+
+    /// More came while the last stretch was archived.
+    fn behind() -> Self {
+        Self { rests: false, ..Self::begin() }
+    }
+
+    fn rest_when_due(&self) {
+        if self.rests && self.rested.get().elapsed() >= WORK {
+            thread::sleep(REST);
+            self.rested.set(Instant::now());
+        }
+    }
+}
+
 struct Archiver {
     archivist: Box<dyn Archivist>,
     signs: Arc<Signs>,
@@ -188,26 +215,17 @@ impl Archiver {
             signs.doubted.store(false, Ordering::Relaxed);
             self.is_anew = true;
         }
-        let stop = || signs.stop.load(Ordering::Relaxed);
-        let (mut pending, mut waiting) = (None, 0);
+        let mut pace = Pace::begin();
         loop {
-            let outcome = self.archivist.archive_more(&stop);
-            let goes_on = matches!(outcome, Ok(Some(_))) && !stop();
-            if let Ok(Some(archived)) = &outcome {
-                pending = Some(archived.clone());
-                waiting += 1;
+            let stop = || {
+                pace.rest_when_due();
+                signs.stop.load(Ordering::Relaxed)
+            };
+            let Some(archived) = self.archivist.archive_more(&stop)? else { return Ok(Ok(())) };
+            if let Err(ended) = self.hand_over(archived) {
+                return Ok(Err(ended));
             }
-            if (waiting == HAND_OVER_STRETCHES || !goes_on)
-                && let Some(archived) = pending.take()
-            {
-                waiting = 0;
-                if let Err(ended) = self.hand_over(archived) {
-                    return Ok(Err(ended));
-                }
-            }
-            if !goes_on {
-                return outcome.map(|_| Ok(()));
-            }
+            pace = Pace::behind();
         }
     }
 

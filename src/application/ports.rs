@@ -105,7 +105,8 @@ pub trait Archive: Debug + Send + Sync {
 
 /// Makes the archive from the log.
 pub trait Archivist: Send {
-    /// Takes in some more of what is sealed; `None` when there is nothing, or `stop` says so.
+    /// Takes in some more of what is sealed; `None` when there is nothing, or `stop` says so. That is
+    /// asked again and again, at least every few hundred records, and may let the thread rest.
     fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure>;
 
     /// Throws the archive away and begins a new one.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
@@ -27,6 +28,7 @@ use crate::application::writer::batch::{Drained, Outcome, Work, refuse_all};
 use crate::domain::event::Event;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::ids::{EventId, Sequence};
+use crate::domain::parted::PARTS;
 use crate::domain::record::{Head, Record, RecordedAt};
 use crate::domain::rows::Rows;
 use crate::domain::world::past::{Recalled, Unknown};
@@ -119,6 +121,7 @@ pub fn start(
         last_recorded_at: past.last_recorded_at,
         archive: past.archive,
         archiver,
+        forgetting: None,
         log,
         clock,
         progress: Arc::clone(&progress),
@@ -155,6 +158,7 @@ struct Writer {
     last_recorded_at: Option<RecordedAt>,
     archive: Option<Arc<dyn Archive>>,
     archiver: Bell,
+    forgetting: Option<Forgetting>,
     log: Box<dyn EventLog>,
     clock: Box<dyn Clock>,
     progress: Arc<Progress>,
@@ -166,10 +170,18 @@ struct Writer {
     is_told: bool,
 }
 
+/// What the archive knows by now and the world still holds: all up to a record, in the parts from
+/// this one on.
+#[derive(Debug, Clone, Copy)]
+struct Forgetting {
+    up_to: Sequence,
+    next_part: usize,
+}
+
 impl Writer {
     fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<Remains, LogFailure> {
         let mut carried = None;
-        while let Some(first) = carried.take().or_else(|| queue.blocking_recv()) {
+        while let Some(first) = carried.take().or_else(|| self.next(&mut queue)) {
             let mut drained = Drained::default();
             drained.take(first);
             while drained.has_room(&self.limits)
@@ -198,6 +210,30 @@ impl Writer {
         Ok(Remains { head: self.durable.head(), rows: self.take_rows() })
     }
 
+    /// The next command. As long as there is something to forget, a part of that is done before each:
+    /// nobody waits for all of it.
+    fn next(&mut self, queue: &mut mpsc::Receiver<Command>) -> Option<Command> {
+        while let Some(forgetting) = self.forgetting.take() {
+            self.forgetting = self.forget_more(forgetting);
+            match queue.try_recv() {
+                Ok(command) => return Some(command),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+        }
+        queue.blocking_recv()
+    }
+
+    fn forget_more(&mut self, Forgetting { up_to, next_part }: Forgetting) -> Option<Forgetting> {
+        self.world.forget_in(next_part, up_to, |_| {});
+        let next_part = next_part + 1;
+        if next_part < PARTS {
+            return Some(Forgetting { up_to, next_part });
+        }
+        debug!(%up_to, held = self.world.held(), "the past is forgotten");
+        None
+    }
+
     fn attend(&mut self, aside: Aside) {
         // A receiver that went away meanwhile needs no answer.
         match aside {
@@ -206,8 +242,8 @@ impl Writer {
             }
             Aside::Forget(Archived { up_to, archive }) => {
                 self.archive = Some(archive);
-                self.world.forget(up_to, |_| {});
-                debug!(%up_to, held = self.world.held(), "the past is forgotten");
+                // What an earlier one left is of no later record.
+                self.forgetting = Some(Forgetting { up_to, next_part: 0 });
             }
             Aside::CheckLog(reply) => {
                 let _ = reply.send(self.log.check());

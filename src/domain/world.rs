@@ -23,6 +23,7 @@ use crate::domain::hash::StateHash;
 use crate::domain::hashing::{HashMap, HashSet};
 use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
 use crate::domain::locker::{Compartment, Locker};
+use crate::domain::parted::Parted;
 use crate::domain::record::{Record, RecordedAt};
 use crate::domain::reservation::{Reservation, ReservationState};
 use crate::domain::rows::{CompartmentRow, ReservationStatus, Rows};
@@ -32,12 +33,12 @@ use crate::domain::world::past::Recalled;
 /// Everything that is, and of what was whatever is not forgotten.
 #[derive(Debug, Default)]
 pub struct World {
-    originals: HashMap<EventId, Original>,
+    originals: Parted<EventId, Original>,
     lockers: HashMap<LockerId, Locker>,
     /// The active ones, and closed ones that are not forgotten.
-    reservations: HashMap<ReservationId, Reservation>,
+    reservations: Parted<ReservationId, Reservation>,
     /// The open ones, and cleared ones that are not forgotten.
-    faults: HashMap<EventId, Fault>,
+    faults: Parted<EventId, Fault>,
     /// How many reservations there ever were.
     reservations_ever: u64,
 }

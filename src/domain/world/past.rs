@@ -1,14 +1,12 @@
 //! What was and can never change again: how the world gives it up, and how it decides without
 //! holding it.
 
-use crate::domain::hashing::HashMap;
-use std::hash::Hash;
-
 use crate::domain::event::{
     Event, Fact, FaultCleared, ParcelDeposited, ParcelPickedUp, ReservationCreated, ReservationExpired,
 };
 use crate::domain::fault::Fault;
 use crate::domain::ids::{EventId, ReservationId, Sequence};
+use crate::domain::parted::PARTS;
 use crate::domain::reservation::{Reservation, ReservationState};
 use crate::domain::world::{Touched, World};
 
@@ -75,28 +73,33 @@ impl World {
     /// Gives up what can never change again and whose last record is `up_to` or earlier; shows each
     /// thing to `visit`, in no order.
     pub fn forget(&mut self, up_to: Sequence, mut visit: impl FnMut(Forgotten<'_>)) {
-        self.originals.retain(|id, original| {
+        for part in 0..PARTS {
+            self.forget_in(part, up_to, &mut visit);
+        }
+    }
+
+    /// The same for one of the [`PARTS`] that the world holds such things in. It decides as before,
+    /// whatever parts are left.
+    pub fn forget_in(&mut self, part: usize, up_to: Sequence, mut visit: impl FnMut(Forgotten<'_>)) {
+        self.originals.retain_in(part, |id, original| {
             let stays = original.sequence > up_to;
             if !stays {
                 visit(Forgotten::Original(*id, original.sequence));
             }
             stays
         });
-        self.reservations.retain(|id, reservation| {
+        self.reservations.retain_in(part, |id, reservation| {
             let stays = reservation.state.is_active() || reservation.changed > up_to;
             if !stays {
                 visit(Forgotten::Reservation(id, reservation));
             }
             stays
         });
-        self.faults.retain(|id, fault| {
+        self.faults.retain_in(part, |id, fault| {
             let Some(cleared) = fault.cleared.filter(|cleared| *cleared <= up_to) else { return true };
             visit(Forgotten::Fault(*id, fault, cleared));
             false
         });
-        give_back(&mut self.originals);
-        give_back(&mut self.reservations);
-        give_back(&mut self.faults);
     }
 
     /// How many events, reservations and faults are held.
@@ -112,15 +115,6 @@ impl World {
             let compartments = locker.flat_map(|locker| locker.compartment_ids().cloned());
             touched.compartments.extend(compartments.map(|compartment| (id.clone(), compartment)));
         }
-    }
-}
-
-/// Gives memory back after very many things went at once, as the first time after the whole log was
-/// folded. A smaller table stays as it is: it is about to fill again.
-fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
-    const LARGE: usize = 1 << 20;
-    if map.capacity() > LARGE && map.len() < LARGE / 4 {
-        map.shrink_to(LARGE / 2);
     }
 }
 

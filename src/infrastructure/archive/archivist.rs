@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::entry::{self, ENTRY_BYTES, Entry, Kind};
 use super::file;
 use super::manifest::{FileLine, Manifest, RunLine, SegmentLine};
-use super::merge;
+use super::merge::{self, LOOK_ENTRIES};
 use super::run::{Run, RunWriter, Stamp};
 use super::sealed::{FileState, MARK_BYTES, Mark, Sealed};
 use super::snapshot::Snapshot;
@@ -37,6 +37,8 @@ use crate::infrastructure::event_log::storage::Disk;
 const STRETCH_BYTES: u64 = 64 << 20;
 /// After how many records the fold gives up what is past.
 const FORGET_RECORDS: u64 = 1 << 16;
+/// After how many records it looks whether to stop.
+const LOOK_RECORDS: u64 = 1 << 7;
 
 /// Makes the archive of one log, in the folder of which this process is the owner.
 #[derive(Debug)]
@@ -140,9 +142,9 @@ impl FileArchivist {
                 last_recorded_at = Some(record.recorded_at);
                 if head.sequence.get().is_multiple_of(FORGET_RECORDS) || head.sequence == *last {
                     give_up(&mut world, head.sequence, &mut offsets, &mut entries);
-                    if stop() {
-                        return Ok(Err(Stopped));
-                    }
+                }
+                if head.sequence.get().is_multiple_of(LOOK_RECORDS) && stop() {
+                    return Ok(Err(Stopped));
                 }
             }
             folded.push(sealed);
@@ -153,7 +155,7 @@ impl FileArchivist {
     }
 
     /// Writes what a stretch adds to the archive, and makes it the archive.
-    fn write(&mut self, stretch: Stretch) -> io::Result<()> {
+    fn write(&mut self, stretch: Stretch, stop: &dyn Fn() -> bool) -> io::Result<Result<(), Stopped>> {
         let Stretch { segments, entries, snapshot } = stretch;
         let from = self.head().sequence.next().get();
         let head = snapshot.head;
@@ -171,7 +173,12 @@ impl FileArchivist {
         }
         let path = self.run_path(stamp);
         let mut writer = RunWriter::create(&path, stamp, entries.len())?;
-        entries.into_iter().try_for_each(|entry| writer.push(entry))?;
+        for (written, entry) in entries.into_iter().enumerate() {
+            writer.push(entry)?;
+            if written.is_multiple_of(LOOK_ENTRIES) && stop() {
+                return Ok(Err(Stopped));
+            }
+        }
         let (run, hash) = writer.finish()?;
         archive.manifest.runs.push(line_of(&run, 0, hash));
         archive.runs.push(Arc::new(run));
@@ -191,7 +198,7 @@ impl FileArchivist {
         let sha256 = file::write(&self.folder.join(&name), &bytes)?;
         archive.manifest.snapshot = FileLine { name, sha256 };
         (archive.manifest.sequence, archive.manifest.hash, archive.head) = (head.sequence.get(), head.chain_hash, head);
-        self.switch_to(archive)
+        self.switch_to(archive).map(Ok)
     }
 
     /// Merges runs until none are due.
@@ -247,7 +254,7 @@ impl FileArchivist {
             return Ok(None);
         }
         let Ok(stretch) = self.fold(&upcoming, stop)? else { return Ok(None) };
-        self.write(stretch)?;
+        let Ok(()) = self.write(stretch, stop)? else { return Ok(None) };
         match self.merge(stop) {
             Ok(Ok(())) => {}
             Ok(Err(Stopped)) => debug!("the merging of runs is left to the next start"),

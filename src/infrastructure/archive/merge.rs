@@ -14,6 +14,8 @@ use super::run::{Entries, Run, RunWriter, Stamp};
 
 /// How many runs of a level become one of the next.
 const FAN_IN: usize = 4;
+/// After how many entries a writer looks whether to stop.
+pub const LOOK_ENTRIES: usize = 1 << 9;
 
 /// Which runs are to be merged, of levels in the order of history.
 #[must_use]
@@ -25,14 +27,12 @@ pub fn due(levels: &[u32]) -> Option<Range<usize>> {
 
 /// Writes the entries of neighbouring runs into one. Ends with `None` as soon as `stop` says so.
 pub fn merge(runs: &[&Run], path: &Path, stop: &dyn Fn() -> bool) -> io::Result<Option<(Run, ContentHash)>> {
-    /// How often it looks whether to stop.
-    const LOOK_ENTRIES: u64 = 1 << 14;
     let (first, last) = (runs.first().expect("something to merge"), runs.last().expect("something to merge"));
     let stamp = Stamp { from: first.stamp().from, ..last.stamp() };
     let total = runs.iter().map(|run| run.entries()).sum::<u64>();
     let mut writer = RunWriter::create(path, stamp, usize::try_from(total).unwrap_or(usize::MAX))?;
     let mut sources: Vec<_> = runs.iter().map(|run| run.iter().peekable()).collect();
-    for written in 0_u64.. {
+    for written in 0_usize.. {
         let Some(entry) = least(&mut sources)? else { break };
         writer.push(entry)?;
         if written.is_multiple_of(LOOK_ENTRIES) && stop() {

@@ -1,0 +1,132 @@
+//! A map in parts: for the largest maps, in which no single step may take long.
+//!
+//! A hash table that grows moves all that it holds, and whoever inserts the one entry too many waits
+//! for that: tens of milliseconds with a million entries. Here each of the parts grows by itself, so
+//! the wait is a small part of that, and what goes through the whole map can do so part by part.
+
+use std::hash::{BuildHasher, Hash};
+
+use crate::domain::hashing::{HashMap, Keyed};
+
+/// How many parts a map has.
+pub const PARTS: usize = 64;
+
+/// A part that has room for more than this gives it back once hardly any of it is used. A smaller one
+/// keeps its room: it is about to fill again.
+const LARGE_PART: usize = (1 << 20) / PARTS;
+
+/// A map of many entries.
+#[derive(Debug)]
+pub struct Parted<K, V> {
+    key: Keyed,
+    parts: Box<[HashMap<K, V>]>,
+}
+
+impl<K, V> Default for Parted<K, V> {
+    fn default() -> Self {
+        let key = Keyed::default();
+        let part = || HashMap::with_hasher(key.clone());
+        Self { parts: std::iter::repeat_with(part).take(PARTS).collect(), key }
+    }
+}
+
+impl<K: Eq + Hash, V> Parted<K, V> {
+    /// Which part has a key. Not by the bits that find it within the part: those are the lowest and the
+    /// highest.
+    fn part(&self, key: &K) -> usize {
+        (self.key.hash_one(key) >> 40) as usize % PARTS
+    }
+
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.parts[self.part(key)].get(key)
+    }
+
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.parts[self.part(key)].get_mut(key)
+    }
+
+    pub fn contains_key(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.parts[self.part(&key)].insert(key, value)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.parts.iter().flatten()
+    }
+
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(HashMap::len).sum()
+    }
+
+    /// Keeps of one part what `stays`, and gives memory back after very many entries went at once.
+    pub fn retain_in(&mut self, part: usize, stays: impl FnMut(&K, &mut V) -> bool) {
+        let part = &mut self.parts[part];
+        part.retain(stays);
+        if part.capacity() > LARGE_PART && part.len() < LARGE_PART / 4 {
+            part.shrink_to(LARGE_PART / 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANY: u32 = 100_000;
+
+    fn of_many() -> Parted<u32, u32> {
+        let mut map = Parted::default();
+        for number in 0..MANY {
+            assert_eq!(map.insert(number, number), None);
+        }
+        map
+    }
+
+    #[test]
+    fn it_is_a_map() {
+        let mut map = of_many();
+        assert_eq!(map.insert(7, 8), Some(7));
+        *map.get_mut(&8).unwrap() = 9;
+        assert_eq!((map.get(&7), map.get(&8), map.get(&MANY)), (Some(&8), Some(&9), None));
+        assert!(map.contains_key(&0) && !map.contains_key(&MANY));
+        assert_eq!(map.len(), MANY as usize);
+        let mut keys: Vec<_> = map.iter().map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (0..MANY).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_part_has_much_more_than_its_share() {
+        let map = of_many();
+        let share = MANY as usize / PARTS;
+        let sizes: Vec<_> = map.parts.iter().map(HashMap::len).collect();
+        // Twenty times the deviation that chance alone would give.
+        assert!(sizes.iter().all(|size| size.abs_diff(share) < share / 2), "{sizes:?}");
+    }
+
+    #[test]
+    fn what_goes_goes_part_by_part() {
+        let mut map = of_many();
+        let of_first = map.parts[0].len();
+        map.retain_in(0, |_, _| false);
+        assert_eq!(map.len(), MANY as usize - of_first);
+        for part in 0..PARTS {
+            map.retain_in(part, |key, _| key % 2 == 0);
+        }
+        assert!(map.len() > 0 && map.iter().all(|(key, _)| key % 2 == 0));
+    }
+
+    #[test]
+    fn a_part_that_was_large_gives_its_room_back() {
+        let mut map = Parted::default();
+        for number in 0..2_000_000_u32 {
+            map.insert(number, ());
+        }
+        assert!(map.parts.iter().all(|part| part.capacity() > LARGE_PART));
+        (0..PARTS).for_each(|part| map.retain_in(part, |_, _| false));
+        assert!(map.parts.iter().all(|part| part.capacity() <= LARGE_PART));
+    }
+}
