@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::application::ports::{Durable, Projection, Standing, StoreError};
 use crate::application::rebuild::{Differences, RebuildError, RebuildReport};
-use crate::application::verify::{Report, Verification};
+use crate::application::verify::{Report, Verification, Way};
 use crate::composition::{AtCheckpoint, StartError, lock, open_log};
 use crate::config::{Limits, StorageSettings};
 use crate::domain::record::Head;
@@ -128,7 +128,21 @@ pub async fn verify(
     if !folder.log().is_dir() {
         return Err(VerifyError::NoLog(folder.log()));
     }
-    let mut verification = Verification::default();
+    if let Some(report) = verify_in(Way::Quick, storage, limits, &on_read).await? {
+        return Ok(report);
+    }
+    let told = verify_in(Way::Exact, storage, limits, &on_read).await?;
+    Ok(told.expect("the exact way always tells"))
+}
+
+async fn verify_in(
+    way: Way,
+    storage: &StorageSettings,
+    limits: &Limits,
+    on_read: impl Fn(ReadBytes),
+) -> Result<Option<Report>, VerifyError> {
+    let folder = storage.folder();
+    let mut verification = Verification::new(way);
     // The projection first: the log that is read after it is never behind it.
     if let Some(contents) = contents_of(&storage.database(), limits.sql()).await? {
         verification.expect_projection(contents);
@@ -138,11 +152,14 @@ pub async fn verify(
         Err(unusable @ DataFolderError::BadMark { .. }) => verification.unreadable_mark(unusable.to_string()),
         Err(unreadable) => return Err(unreadable.into()),
     }
-    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?.with_all_processors();
+    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?.events_only().with_all_processors();
     while let Some(item) = history.next() {
+        if verification.is_in_vain() {
+            break;
+        }
         match item {
-            Ok((record, head)) => {
-                verification.take(&record, head);
+            Ok((placed, head)) => {
+                verification.take(&placed, head);
                 on_read(ReadBytes { done: history.bytes_read(), total: history.bytes_total() });
             }
             Err(HistoryError::Damaged(damage)) => match damage.extent {
