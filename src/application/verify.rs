@@ -6,6 +6,8 @@ mod compare;
 mod dealt;
 mod fold;
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
 use crate::application::verify::compare::compare;
@@ -28,9 +30,25 @@ pub struct Report {
     pub lockers: u64,
     pub compartments: u64,
     pub reservations: u64,
+    /// How long it took, reading the log and folding it included.
+    pub elapsed_ms: u64,
+    /// How much of that the fold stood still, while rows of the projection were waited for or compared.
+    pub comparing_ms: u64,
     pub findings: Vec<Finding>,
     /// What is worth knowing and no finding.
     pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The report of a verification that ends now.
+    #[must_use]
+    pub fn after(self, begin: Instant) -> Self {
+        Self { elapsed_ms: millis(begin.elapsed()), ..self }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Something that is not as it should be.
@@ -47,9 +65,11 @@ pub struct Verification {
     way: Way,
     fold: Fold,
     head: Head,
-    projection: Option<(Head, Rows)>,
+    /// Where the projection stands.
+    projection: Option<Head>,
     projection_compared: bool,
     expected_head: Option<Head>,
+    comparing: Duration,
     findings: Vec<Finding>,
     notes: Vec<String>,
     /// After a record that the rules refuse the fold means nothing any more.
@@ -79,6 +99,7 @@ impl Verification {
             projection: None,
             projection_compared: false,
             expected_head: None,
+            comparing: Duration::ZERO,
             findings: Vec::new(),
             notes: Vec::new(),
             fold_broken: false,
@@ -91,10 +112,23 @@ impl Verification {
         self.way == Way::Quick && self.fold_broken
     }
 
-    /// Gives what the projection holds, to be compared where its checkpoint stands.
-    pub fn expect_projection(&mut self, (checkpoint, rows): (Head, Rows)) {
-        self.projection = Some((checkpoint, rows));
-        self.compare_when_due();
+    /// There is a projection: its rows are to be compared where its checkpoint stands.
+    pub fn expect_projection(&mut self, checkpoint: Head) {
+        self.projection = Some(checkpoint);
+        self.look_at_checkpoint();
+    }
+
+    /// Whether the rows are due now.
+    #[must_use]
+    pub fn wants_rows(&self) -> bool {
+        self.is_at_checkpoint() && !self.projection_compared && !self.fold_broken
+    }
+
+    /// Compares the rows, for which the fold has been waiting since then.
+    pub fn compare_with(&mut self, stored: &Rows, begin: Instant) {
+        self.projection_compared = true;
+        self.findings.extend(compare(&mut self.fold, stored));
+        self.comparing += begin.elapsed();
     }
 
     /// Gives a head that the log is known to have had, from the mark of a clean stop.
@@ -124,7 +158,7 @@ impl Verification {
                 format!("at sequence {} the log's hash differs from the mark of the last clean stop", head.sequence);
             self.find("other-history", detail);
         }
-        self.compare_when_due();
+        self.look_at_checkpoint();
     }
 
     /// The log ends with something that is no record, and nothing proves that it ever was one.
@@ -170,10 +204,12 @@ impl Verification {
             sound: self.findings.is_empty(),
             head_sequence: self.head.sequence.get(),
             head_hash: self.head.chain_hash.to_string(),
-            projected_sequence: self.projection.as_ref().map(|(checkpoint, _)| checkpoint.sequence.get()),
+            projected_sequence: self.projection.map(|checkpoint| checkpoint.sequence.get()),
             lockers,
             compartments,
             reservations,
+            elapsed_ms: 0,
+            comparing_ms: millis(self.comparing),
             findings: self.findings,
             notes: self.notes,
         })
@@ -181,22 +217,21 @@ impl Verification {
 
     /// Up to where something outside the log proves that it went.
     fn proven_sequence(&self) -> Sequence {
-        let checkpoint = self.projection.as_ref().map(|(checkpoint, _)| checkpoint.sequence);
+        let checkpoint = self.projection.map(|checkpoint| checkpoint.sequence);
         let mark = self.expected_head.map(|head| head.sequence);
         checkpoint.max(mark).unwrap_or_default()
     }
 
-    fn compare_when_due(&mut self) {
-        let Some((checkpoint, stored)) = &self.projection else { return };
-        if checkpoint.sequence != self.head.sequence || self.projection_compared || self.fold_broken {
-            return;
-        }
-        self.projection_compared = true;
-        if checkpoint.chain_hash == self.head.chain_hash {
-            self.findings.extend(compare(&mut self.fold, stored));
-        } else {
+    fn is_at_checkpoint(&self) -> bool {
+        self.projection.is_some_and(|checkpoint| checkpoint.sequence == self.head.sequence)
+    }
+
+    /// Rows of another history need no comparing.
+    fn look_at_checkpoint(&mut self) {
+        if self.wants_rows() && self.projection != Some(self.head) {
+            self.projection_compared = true;
             let detail =
-                format!("at sequence {} the log's hash differs from the projection's checkpoint", checkpoint.sequence);
+                format!("at sequence {} the log's hash differs from the projection's checkpoint", self.head.sequence);
             self.find("other-history", detail);
         }
     }

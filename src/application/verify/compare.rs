@@ -126,3 +126,48 @@ fn tell<R: Row>(mut differing: Vec<Differing<'_, R>>, findings: &mut Vec<Finding
         findings.push(Finding { code: "projection-differs", detail });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::ids::ReservationId;
+    use crate::domain::reservation::ReservationState;
+    use crate::random::Random;
+
+    fn row(number: u64, status: ReservationState) -> ReservationStatus {
+        ReservationStatus { reservation_id: ReservationId::parse(&format!("R{number:03}")).unwrap(), status }
+    }
+
+    /// Rows of some keys, in no order.
+    fn some_rows(random: &mut Random) -> Vec<ReservationStatus> {
+        let mut numbers: Vec<_> = (0..random.between(1, 60)).filter(|_| random.percent(70)).collect();
+        random.shuffle(&mut numbers);
+        numbers.into_iter().map(|number| row(number, *random.pick(&ReservationState::ALL))).collect()
+    }
+
+    #[test]
+    fn what_differs_is_what_two_maps_have_different() {
+        let mut random = Random::new(1);
+        for _ in 0..500 {
+            let [folded, stored] = [some_rows(&mut random), some_rows(&mut random)];
+            let mut pairs: BTreeMap<_, Differing<'_, _>> = BTreeMap::new();
+            folded.iter().for_each(|row| pairs.entry(&row.reservation_id).or_default().0 = Some(row));
+            stored.iter().for_each(|row| pairs.entry(&row.reservation_id).or_default().1 = Some(row));
+            let expected: Vec<_> = pairs.into_values().filter(|(folded, stored)| folded != stored).collect();
+            assert_eq!(differing(&folded, &stored), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_twenty_are_named_in_their_order_and_the_others_counted() {
+        let stored: Vec<_> = (0..25).rev().map(|number| row(number, ReservationState::Expired)).collect();
+        let findings = compare(&mut Fold::quick(), &Rows { reservations: stored, ..Rows::default() });
+        let details: Vec<_> = findings.iter().map(|finding| finding.detail.as_str()).collect();
+        assert_eq!(details.len(), 21);
+        assert!(details[0].starts_with("reservation ReservationId(\"R000\"): the log gives nothing, the"), "{details:?}");
+        assert!(details[19].contains("\"R019\""), "{details:?}");
+        assert_eq!(details[20], "5 more reservation rows differ");
+    }
+}
