@@ -166,7 +166,10 @@ mod tests {
         let findings = compare(&mut Fold::quick(), &Rows { reservations: stored, ..Rows::default() });
         let details: Vec<_> = findings.iter().map(|finding| finding.detail.as_str()).collect();
         assert_eq!(details.len(), 21);
-        assert!(details[0].starts_with("reservation ReservationId(\"R000\"): the log gives nothing, the"), "{details:?}");
+        assert!(
+            details[0].starts_with("reservation ReservationId(\"R000\"): the log gives nothing, the"),
+            "{details:?}"
+        );
         assert!(details[19].contains("\"R019\""), "{details:?}");
         assert_eq!(details[20], "5 more reservation rows differ");
     }

@@ -131,7 +131,11 @@ mod tests {
             4..=6 => Fact::ParcelDeposited(ParcelDeposited { reservation_id, compartment_id: None }),
             7 | 8 => Fact::ParcelPickedUp(ParcelPickedUp { reservation_id, compartment_id: None }),
             9 => Fact::ReservationExpired(ReservationExpired { reservation_id, compartment_id: None }),
-            10 => Fact::FaultReported(FaultReported { compartment_id, severity: Severity::new(3) }),
+            10 => {
+                // One that degrades its compartment is hardly ever cleared, and little happens after it.
+                let severity = Severity::new(if random.percent(2) { 3 } else { 2 });
+                Fact::FaultReported(FaultReported { compartment_id, severity })
+            }
             _ => {
                 let fault_event_id = event_id(random.below(ids + 1));
                 Fact::FaultCleared(FaultCleared { compartment_id, fault_event_id })
@@ -184,7 +188,7 @@ mod tests {
             stored.compartments.pop();
             stored.reservations.truncate(1);
             let findings = compare(&mut quick, &stored);
-            assert!(findings.len() > 2, "seed {seed}: {findings:?}");
+            assert!(findings.len() >= 2, "seed {seed}: {findings:?}");
             assert_eq!(findings, compare(&mut exact, &stored), "seed {seed}");
         }
         assert!(outcomes.iter().all(|count| *count > 5), "both outcomes are tried: {outcomes:?}");

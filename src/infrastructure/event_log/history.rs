@@ -102,7 +102,7 @@ impl Batch {
     pub fn is(&self, bytes: &[u8], head: Head) -> bool {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
         let end = lines.try_fold(self.before, |before, line| {
-            line::decode::<Record>(line.strip_suffix(b"\n")?, before).ok().map(|(_, head)| head)
+            line::decode(line.strip_suffix(b"\n")?, before).ok().map(|(_, head)| head)
         });
         end == Some(head)
     }
@@ -249,7 +249,7 @@ impl<R: FromLine> History<R> {
                 return Ok(None);
             }
             let outcome = match reader.line.split_last() {
-                Some((b'\n', line)) => line::decode(line, self.head),
+                Some((b'\n', line)) => line::decode_as(line, self.head),
                 _ => Err(LineError::NotARecord),
             };
             let (record, head) = match outcome {
@@ -354,7 +354,7 @@ impl<R: FromLine> History<R> {
             // What was read before and what is there now must not be judged together: between the
             // two the unfinished line may have become whole, and later batches may follow it.
             let end = tail.iter().position(|byte| *byte == b'\n');
-            let now = end.map(|end| line::decode::<R>(&tail[..end], self.head));
+            let now = end.map(|end| line::decode_as::<R>(&tail[..end], self.head));
             if matches!(now, Some(Ok(_) | Err(LineError::Foreign(_)))) {
                 let again = reader.input.seek(SeekFrom::Start(reader.offset_bytes));
                 return again.map(|_| ()).map_err(|source| HistoryError::Unreadable { path, source });

@@ -136,7 +136,12 @@ impl FromLine for PlacedEvent {
 }
 
 /// Reads a line without its end of line, as the one that follows `head`.
-pub fn decode<R: FromLine>(line: &[u8], head: Head) -> Result<(R, Head), LineError> {
+pub fn decode(line: &[u8], head: Head) -> Result<(Record, Head), LineError> {
+    decode_as(line, head)
+}
+
+/// The same for a reader that may want less.
+pub fn decode_as<R: FromLine>(line: &[u8], head: Head) -> Result<(R, Head), LineError> {
     let (header, rest) = parse_header(line).ok_or(LineError::NotARecord)?;
     let expected = head.sequence.next();
     if header.sequence != expected {

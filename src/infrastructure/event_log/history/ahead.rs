@@ -203,7 +203,7 @@ fn read_lines<R: FromLine>(bytes: &[u8], mut head: Head) -> Lines<R> {
     while !rest.is_empty() {
         let mut behind = rest;
         let length_bytes = behind.skip_until(b'\n').expect("memory can be read");
-        let Ok((record, after)) = line::decode(&rest[..length_bytes - 1], head) else { break };
+        let Ok((record, after)) = line::decode_as(&rest[..length_bytes - 1], head) else { break };
         good.push(Line { record, head: after, length_bytes });
         (head, rest) = (after, behind);
     }
