@@ -58,6 +58,8 @@ async fn verify_finds_a_sound_folder_sound_and_leaves_it_alone() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     assert_eq!((&report["sound"], &report["head_sequence"]), (&true.into(), &5.into()));
     assert_eq!(report["head_hash"], folder.records()[4]["hash"]);
+    let [all, comparing] = ["elapsed_ms", "comparing_ms"].map(|name| report[name].as_u64().unwrap());
+    assert!(comparing <= all, "{report}");
     let after = logs::files(folder.path());
     assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)), "verify changes nothing");
 }
