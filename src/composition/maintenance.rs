@@ -196,7 +196,9 @@ fn walk(
     on_read: impl Fn(ReadBytes),
 ) -> Result<Option<Report>, VerifyError> {
     let mut verification = Verification::new(way);
-    checkpoint.into_iter().for_each(|checkpoint| verification.expect_projection(checkpoint));
+    if let Some(checkpoint) = checkpoint {
+        verification.expect_projection(checkpoint);
+    }
     match folder.clean_stop() {
         Ok(mark) => mark.into_iter().for_each(|head| verification.expect_head(head)),
         Err(unusable @ DataFolderError::BadMark { .. }) => verification.unreadable_mark(unusable.to_string()),

@@ -153,8 +153,12 @@ mod tests {
         for _ in 0..500 {
             let [folded, stored] = [some_rows(&mut random), some_rows(&mut random)];
             let mut pairs: BTreeMap<_, Differing<'_, _>> = BTreeMap::new();
-            folded.iter().for_each(|row| pairs.entry(&row.reservation_id).or_default().0 = Some(row));
-            stored.iter().for_each(|row| pairs.entry(&row.reservation_id).or_default().1 = Some(row));
+            for row in &folded {
+                pairs.entry(&row.reservation_id).or_default().0 = Some(row);
+            }
+            for row in &stored {
+                pairs.entry(&row.reservation_id).or_default().1 = Some(row);
+            }
             let expected: Vec<_> = pairs.into_values().filter(|(folded, stored)| folded != stored).collect();
             assert_eq!(differing(&folded, &stored), expected);
         }

@@ -166,7 +166,11 @@ async fn read_table<D: Dialect, T: Send>(
     read: fn(&D::Row) -> Read<T>,
 ) -> Result<Vec<T>, Error> {
     let mut all = Vec::new();
-    line.fetch_each(statement, |row| Ok(all.push(read(row)?))).await?;
+    let show = |row: &D::Row| {
+        all.push(read(row)?);
+        Ok(())
+    };
+    line.fetch_each(statement, show).await?;
     Ok(all)
 }
 
