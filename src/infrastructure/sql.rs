@@ -82,6 +82,13 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
         keys: Option<String>,
     ) -> impl Future<Output = Done<Vec<Self::Row>>> + Send;
 
+    /// Shows each row that a statement gives as soon as it is there: of a whole table not all at once.
+    fn fetch_each(
+        connection: &mut Self::Connection,
+        statement: &'static str,
+        show: impl FnMut(&Self::Row) -> Done<()> + Send,
+    ) -> impl Future<Output = Done<()>> + Send;
+
     /// Begins a second projection beside the first.
     fn successor(live: &Arc<SqlStore<Self>>) -> impl Future<Output = Result<Box<dyn Successor>, StoreError>> + Send;
 }
@@ -124,11 +131,16 @@ impl Database {
     }
 }
 
-/// What a database holds, read beside whoever writes it; `None` where there is no projection.
-pub async fn contents_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
+/// What a database holds, read beside whoever writes it; `None` where there is no projection. Tells
+/// the checkpoint as soon as that is known; another one later when the reading had to begin again.
+pub async fn contents_of(
+    url: &DatabaseUrl,
+    limits: SqlLimits,
+    begun: impl Fn(Head),
+) -> Result<Option<(Head, Rows)>, StoreError> {
     match url {
-        DatabaseUrl::Sqlite(path) => sqlite::contents_of(&at_the_end_of(path), limits).await,
-        DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits).await,
+        DatabaseUrl::Sqlite(path) => sqlite::contents_of(&at_the_end_of(path), limits, &begun).await,
+        DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits, &begun).await,
     }
 }
 

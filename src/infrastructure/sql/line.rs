@@ -134,6 +134,15 @@ impl<D: Dialect> InUse<'_, D> {
         in_time(self.limit, D::fetch(&mut self.connection, statement, keys)).await
     }
 
+    /// Shows each row that a statement gives.
+    pub async fn fetch_each(
+        &mut self,
+        statement: &'static str,
+        show: impl FnMut(&D::Row) -> Result<(), sqlx::Error> + Send,
+    ) -> Result<(), sqlx::Error> {
+        in_time(self.limit, D::fetch_each(&mut self.connection, statement, show)).await
+    }
+
     /// All went well: the next user may have the connection.
     pub fn put_back(self) {
         let Self { mut slot, connection, .. } = self;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
@@ -156,6 +157,18 @@ impl Dialect for Postgres {
             query = query.bind(keys);
         }
         query.fetch_all(connection).await
+    }
+
+    async fn fetch_each(
+        connection: &mut PgConnection,
+        statement: &'static str,
+        mut show: impl FnMut(&PgRow) -> Done<()> + Send,
+    ) -> Done<()> {
+        let mut rows = sqlx::query(statement).fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            show(&row)?;
+        }
+        Ok(())
     }
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
@@ -338,8 +351,12 @@ async fn drop_on(store: &SqlStore<Postgres>, statement: &'static str) -> Result<
 }
 
 /// What the projection of a database holds, read beside whoever writes it.
-pub async fn contents_of(options: &PgConnectOptions, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
-    look_into(options, limits, async |store| store.contents().await).await
+pub async fn contents_of(
+    options: &PgConnectOptions,
+    limits: SqlLimits,
+    begun: &dyn Fn(Head),
+) -> Result<Option<(Head, Rows)>, StoreError> {
+    look_into(options, limits, async |store| store.contents_begun(begun).await).await
 }
 
 /// The checkpoint in a database.

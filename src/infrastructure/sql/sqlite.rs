@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::migrate::Migrator;
 use sqlx::query::Query;
 use sqlx::sqlite::{
@@ -29,6 +30,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// What the file that is being made may have of its pages in memory: 64 MiB, as SQLite spells that.
 const FRESH_CACHE: &str = "-65536";
+
+/// How many rows SQLite's thread may be ahead of whoever reads a whole table.
+const READ_AHEAD_ROWS: usize = 4_096;
 
 const OPENING: &str = "could not be opened";
 
@@ -92,7 +96,14 @@ impl Dialect for Sqlite {
                 .synchronous(SqliteSynchronous::Off)
                 // What a transaction changes is written once, and not on the way as well.
                 .pragma("cache_size", FRESH_CACHE),
-            (_, access) => options.read_only(true).immutable(access == Access::AtRest),
+            (_, access @ (Access::ReadOnly | Access::AtRest)) => options
+                .read_only(true)
+                .immutable(access == Access::AtRest)
+                // Whole tables are read here: that takes its time, and a thread that is woken for every
+                // few rows takes twice that.
+                .disable_statement_logging()
+                .row_buffer_size(READ_AHEAD_ROWS),
+            (Role::Reader, Access::Writable | Access::Fresh) => options.read_only(true),
         };
         let mut connection = options.connect().await.map_err(failed(OPENING))?;
         if role == Role::Writer {
@@ -135,6 +146,18 @@ impl Dialect for Sqlite {
             query = query.bind(keys);
         }
         query.fetch_all(connection).await
+    }
+
+    async fn fetch_each(
+        connection: &mut SqliteConnection,
+        statement: &'static str,
+        mut show: impl FnMut(&SqliteRow) -> Done<()> + Send,
+    ) -> Done<()> {
+        let mut rows = sqlx::query(statement).fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            show(&row)?;
+        }
+        Ok(())
     }
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
@@ -205,8 +228,12 @@ pub(super) async fn settle(store: &SqlStore<Sqlite>) -> Result<(), StoreError> {
 }
 
 /// What an existing file holds.
-pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
-    look_into(path, limits, async |store| store.contents().await).await
+pub async fn contents_of(
+    path: &Path,
+    limits: SqlLimits,
+    begun: &dyn Fn(Head),
+) -> Result<Option<(Head, Rows)>, StoreError> {
+    look_into(path, limits, async |store| store.contents_begun(begun).await).await
 }
 
 /// The checkpoint in an existing file.

@@ -92,6 +92,28 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// How many bytes a string goes on for without a quote, an escape or a control character; `None` when
+/// none of those follows. Eight bytes at a time: most of an event is inside of strings.
+fn literal_length(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST_BITS: u64 = ONES << 7;
+    // Sets the highest bit of the first byte that is below a limit of up to 128, and of none before it
+    // (Sean Eron Anderson, "Bit Twiddling Hacks").
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHEST_BITS;
+    let is_end = |byte: u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    let mut words = bytes.chunks_exact(8);
+    for (number, word) in words.by_ref().enumerate() {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let [quotes, escapes] = [b'"', b'\\'].map(|byte| below(word ^ (ONES * u64::from(byte)), 1));
+        let ends = quotes | escapes | below(word, b' ');
+        if ends != 0 {
+            return Some(number * 8 + ends.trailing_zeros() as usize / 8);
+        }
+    }
+    let rest = words.remainder();
+    rest.iter().position(|byte| is_end(*byte)).map(|at| bytes.len() - rest.len() + at)
+}
+
 /// A place in a text. Every method goes on behind what it reads, or says no.
 struct Cursor<'a> {
     text: &'a str,
@@ -130,8 +152,7 @@ impl<'a> Cursor<'a> {
     /// A string that is spelled as what it says.
     fn string(&mut self) -> Option<&'a str> {
         self.skip(b'"')?;
-        let rest = &self.text.as_bytes()[self.at..];
-        let length = rest.iter().position(|byte| *byte == b'"' || *byte == b'\\' || *byte < b' ')?;
+        let length = literal_length(&self.text.as_bytes()[self.at..])?;
         let text = &self.text[self.at..self.at + length];
         self.at += length;
         self.skip(b'"')?;
@@ -160,5 +181,27 @@ impl<'a> Cursor<'a> {
                 Some(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_ends_at_the_first_byte_that_can_end_it_wherever_that_stands() {
+        for end in 0..=u8::MAX {
+            for before in [b'a', b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
+                for at in 0..20 {
+                    let mut bytes = vec![before; 24];
+                    bytes[at] = end;
+                    let ends = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < b' ';
+                    assert_eq!(literal_length(&bytes), bytes.iter().position(ends), "{bytes:?}");
+                    bytes[at + 1..].fill(b'"');
+                    assert_eq!(literal_length(&bytes), bytes.iter().position(ends), "{bytes:?}");
+                }
+            }
+        }
+        assert_eq!(literal_length(b""), None);
     }
 }
