@@ -30,10 +30,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// What the file that is being made may have of its pages in memory: 64 MiB, as SQLite spells that.
 const FRESH_CACHE: &str = "-65536";
 
-/// What a reader may have of the file's pages in memory: 16 MiB. A page that is not there has to be
+/// What a reader may have of the file's pages in memory: 8 MiB. A page that is not there has to be
 /// asked of the system, which costs about as much as finding a row. Not mapped into memory instead:
 /// a disk that fails would then end the process, and not one query.
-const READER_CACHE: &str = "-16384";
+const READER_CACHE: &str = "-8192";
 
 const OPENING: &str = "could not be opened";
 
