@@ -250,7 +250,8 @@ async fn check_on_sqlite(connection: &mut SqliteConnection, reservations: u64, w
         }
         let mut program = Vec::new();
         for group in GROUPS {
-            program.extend(explain_on_sqlite(connection, "EXPLAIN", Sqlite::finding(of, group as usize)).await);
+            let statement = Sqlite::finding(of, group.try_into().unwrap());
+            program.extend(explain_on_sqlite(connection, "EXPLAIN", statement).await);
         }
         programs.push(program);
     }

@@ -94,6 +94,9 @@ fn transaction(folder: &Folder, [lockers, compartments, reservations]: [usize; 3
     around.0.into_iter().chain(writes).chain(around.1).collect()
 }
 
+/// What a client asks for.
+type PathOf = fn(usize) -> String;
+
 #[tokio::test]
 async fn queries_that_wait_at_the_same_time_share_statements() {
     const CLIENTS: usize = 64;
@@ -105,7 +108,7 @@ async fn queries_that_wait_at_the_same_time_share_statements() {
         [registered(&locker, "A1"), reserved(&locker, "A1", &format!("R{client}"))]
     });
     server.accept(&events.collect::<Vec<_>>()).await;
-    let kinds: [(&str, fn(usize) -> String); 3] = [
+    let kinds: [(&str, PathOf); 3] = [
         ("CROSS JOIN lockers", |client| format!("/lockers/L{client}")),
         ("CROSS JOIN compartments", |client| format!("/lockers/L{client}/compartments/A1")),
         ("CROSS JOIN reservations", |client| format!("/reservations/R{client}")),

@@ -90,7 +90,9 @@ where
     async fn find(&self, store: &SqlStore<D>, keys: &[K]) -> Result<Found<K, V>, StoreError> {
         let reading = failed("could not be read");
         let mut cells = Vec::with_capacity(keys.len() * self.table.key_width());
-        keys.iter().for_each(|key| (self.cells)(key, &mut cells));
+        for key in keys {
+            (self.cells)(key, &mut cells);
+        }
         let statement = D::finding(self.table, keys.len());
         let rows = (self.line)(store).fetch(statement, Some(&Keys { table: self.table, cells })).await?;
         // Without a checkpoint nothing is known of whatever there may be.
