@@ -19,11 +19,11 @@ use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
-use crate::infrastructure::sql::rows::Chunk;
+use crate::infrastructure::sql::rows::{Chunk, Keys};
 use crate::infrastructure::sql::sqlite_file::{SqliteReplacement, file_number, rest};
-use crate::infrastructure::sql::statements::{SELECT_CHECKPOINT, Statements, statements};
+use crate::infrastructure::sql::statements::SELECT_CHECKPOINT;
 use crate::infrastructure::sql::store::SqlStore;
-use crate::infrastructure::sql::tables::Cell;
+use crate::infrastructure::sql::tables::{Cell, MAX_KEYS, Table};
 use crate::infrastructure::sql::{Dialect, Done, FileNumber, SqlLimits, failed, not_migrated};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -33,6 +33,11 @@ const FRESH_CACHE: &str = "-65536";
 
 /// How many rows SQLite's thread may be ahead of whoever reads a whole table.
 const READ_AHEAD_ROWS: usize = 4_096;
+
+/// What a reader may have of the file's pages in memory: 8 MiB. A page that is not there has to be
+/// asked of the system, which costs about as much as finding a row. Not mapped into memory instead:
+/// a disk that fails would then end the process, and not one query.
+const READER_CACHE: &str = "-8192";
 
 const OPENING: &str = "could not be opened";
 
@@ -67,7 +72,6 @@ impl SqlitePlace {
 }
 
 impl Dialect for Sqlite {
-    const STATEMENTS: Statements = statements!("json_each($1)");
     // A transaction that begins to write later is refused at once when another one writes.
     const BEGIN_WRITING: &'static str = "BEGIN IMMEDIATE";
     const SELECT_CHECKPOINT_TO_WRITE: &'static str = SELECT_CHECKPOINT;
@@ -103,7 +107,12 @@ impl Dialect for Sqlite {
                 // few rows takes twice that.
                 .disable_statement_logging()
                 .row_buffer_size(READ_AHEAD_ROWS),
-            (Role::Reader, Access::Writable | Access::Fresh) => options.read_only(true),
+            (Role::Reader, Access::Writable | Access::Fresh) => options
+                .read_only(true)
+                .pragma("cache_size", READER_CACHE)
+                // A full group's rows and the checkpoint: the thread that reads them need not wait for
+                // whoever takes them.
+                .row_buffer_size(MAX_KEYS + 1),
         };
         let mut connection = options.connect().await.map_err(failed(OPENING))?;
         if role == Role::Writer {
@@ -136,16 +145,17 @@ impl Dialect for Sqlite {
         Ok(())
     }
 
+    fn finding(table: &'static Table, keys: usize) -> &'static str {
+        table.find_by_values(keys)
+    }
+
     async fn fetch(
         connection: &mut SqliteConnection,
         statement: &'static str,
-        keys: Option<String>,
+        keys: Option<&Keys>,
     ) -> Done<Vec<SqliteRow>> {
-        let mut query = sqlx::query(statement);
-        if let Some(keys) = keys {
-            query = query.bind(keys);
-        }
-        query.fetch_all(connection).await
+        let cells = keys.into_iter().flat_map(|keys| &keys.cells);
+        cells.cloned().fold(sqlx::query(statement), bind).fetch_all(connection).await
     }
 
     async fn fetch_each(
