@@ -167,10 +167,15 @@ impl Archiver {
         }
         let progress = Arc::clone(&self.progress);
         let at_work = AtWork::begin(&progress, self.forgotten);
+        // Bulks wait for it at twice that.
+        let enough_events = self.writer.bulk_limits().archive_lag_events / 2;
         let mut pace = Pace::begin();
         loop {
+            let archived = self.forgotten.get();
             let stop = || {
-                pace.rest_when_due();
+                if progress.durable().get().saturating_sub(archived) <= enough_events {
+                    pace.rest_when_due();
+                }
                 signs.stop.load(Ordering::Relaxed)
             };
             let Some(archived) = self.archivist.archive_more(&stop)? else { return Ok(Ok(())) };
@@ -277,5 +282,55 @@ mod tests {
         let writer = WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk);
         let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer, progress).unwrap();
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
+    }
+
+    /// Works for a second on its only stretch, and tells in how many of a hundred looks it was made to
+    /// rest.
+    struct Watched(Option<Sender<usize>>);
+
+    impl Archivist for Watched {
+        fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            let Some(rests) = self.0.take() else { return Ok(None) };
+            let rested = |_: &u32| {
+                let begun = Instant::now();
+                while begun.elapsed() < pace::WORK {}
+                let asked = Instant::now();
+                stop();
+                asked.elapsed() >= pace::REST
+            };
+            rests.send((0..100).filter(rested).count()).unwrap();
+            Ok(None)
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            Ok(())
+        }
+    }
+
+    /// How often an archiver rests, of a hundred times, with the log so far ahead of it.
+    fn rests_behind(lag_events: u64) -> usize {
+        let (rests, heard) = channel();
+        let (commands, _queue) = mpsc::channel(4);
+        let head = Head { sequence: Sequence::new(lag_events), ..Head::default() };
+        let progress = Arc::new(Progress::new(head, head));
+        let wait = Duration::from_secs(1);
+        let bulk = BulkLimits {
+            chunk_events: 1,
+            chunk_bytes: 1,
+            inflight_bytes: 1,
+            lag_events: 1,
+            archive_lag_events: 1_000,
+            wait,
+        };
+        let writer = WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk);
+        let _thread = start(Box::new(Watched(Some(rests))), Bell::new(), Sequence::ZERO, writer, progress).unwrap();
+        heard.recv_timeout(Duration::from_secs(60)).expect("it ends")
+    }
+
+    #[test]
+    fn an_archiver_that_bulks_are_about_to_wait_for_does_not_rest() {
+        assert_eq!(rests_behind(500), 100);
+        // A busy machine may interrupt it now and then.
+        assert!(rests_behind(501) < 50);
     }
 }
