@@ -244,7 +244,11 @@ impl Writer {
                 let _ = reply.send((self.take_rows(), self.durable.head()));
             }
             Aside::Forget(Archived { up_to, archive }) => {
-                self.archive = Some(archive);
+                if let Some(replaced) = self.archive.replace(archive) {
+                    // Its files may be removed by now, and whoever closes the last of a large one waits
+                    // until the system has freed its blocks. Without a thread it is done here.
+                    let _ = thread::Builder::new().name("archive-closer".into()).spawn(|| drop(replaced));
+                }
                 // What an earlier one left is of no later record. Its place is kept: if each began with
                 // the first part, the last would have no turn while they come faster than they end.
                 let next_part = self.forgetting.map_or(0, |earlier| earlier.next_part);

@@ -303,7 +303,7 @@ mod tests {
         let (mut writer, _full, progress) = queue();
         writer.bulk.wait = SECOND / 100;
         for _ in 0..4 {
-            writer.commands.try_send(Command::Stop).ok().expect("a place");
+            assert!(writer.commands.try_send(Command::Stop).is_ok());
         }
         progress.publish_archiving(Some(Sequence::ZERO));
         let begun = Instant::now();

@@ -1,7 +1,9 @@
-//! Forgetting while the writer has no rest.
+//! Forgetting while the writer has no rest, and by whom an archive is let go.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::ThreadId;
 
 use chrono::{DateTime, Utc};
 use tokio::task::yield_now;
@@ -69,6 +71,39 @@ impl Archive for Asked {
     }
 }
 
+fn limits() -> WriterLimits {
+    WriterLimits {
+        queue_events: 4_096,
+        // A chunk of two is taken off the queue and does not fit: there always is one that was left.
+        batch_events: 3,
+        inflight_bytes: usize::MAX >> 1,
+        batch_bytes: usize::MAX,
+        lag_events: u64::MAX,
+        answer_within: Duration::from_secs(60),
+        bulk_wait: Duration::from_secs(60),
+    }
+}
+
+fn writer(progress: Arc<Progress>, limits: WriterLimits) -> Writer {
+    let mut log = Nowhere;
+    Writer {
+        world: World::default(),
+        durable: Durable::recovered(&mut log, Head::default()).unwrap(),
+        touched: Touched::default(),
+        last_recorded_at: None,
+        archive: None,
+        archiver: Bell::new().0,
+        forgetting: None,
+        log: Box::new(log),
+        clock: Box::new(Always),
+        progress,
+        limits,
+        no_room: None,
+        told: None,
+        is_told: false,
+    }
+}
+
 fn registered(number: u128) -> ReceivedEvent {
     let id = Uuid::from_u128(number);
     let event = format!(
@@ -81,16 +116,7 @@ fn registered(number: u128) -> ReceivedEvent {
 /// `chunks` chunks between that leave the queue no gap, and then judge all events again. Tells how many
 /// of them it asked the archive for.
 fn forgotten_under_bulks(forgets: usize, chunks: usize) -> usize {
-    let limits = WriterLimits {
-        queue_events: 4_096,
-        // A chunk of two is taken off the queue and does not fit: there always is one that was left.
-        batch_events: 3,
-        inflight_bytes: usize::MAX >> 1,
-        batch_bytes: usize::MAX,
-        lag_events: u64::MAX,
-        answer_within: Duration::from_secs(60),
-        bulk_wait: Duration::from_secs(60),
-    };
+    let limits = limits();
     let progress = Arc::new(Progress::new(Head::default(), Head::default()));
     let (commands, queue) = mpsc::channel(limits.queue_events);
     let (answer_within, inflight_bytes) = (limits.answer_within, limits.inflight_bytes);
@@ -119,24 +145,7 @@ fn forgotten_under_bulks(forgets: usize, chunks: usize) -> usize {
         bulks.stop().await;
     });
 
-    let mut log = Nowhere;
-    let writer = Writer {
-        world: World::default(),
-        durable: Durable::recovered(&mut log, Head::default()).unwrap(),
-        touched: Touched::default(),
-        last_recorded_at: None,
-        archive: None,
-        archiver: Bell::new().0,
-        forgetting: None,
-        log: Box::new(log),
-        clock: Box::new(Always),
-        progress,
-        limits,
-        no_room: None,
-        told: None,
-        is_told: false,
-    };
-    writer.run(queue).unwrap();
+    writer(progress, limits).run(queue).unwrap();
     asked.0.lock().unwrap().len()
 }
 
@@ -148,4 +157,41 @@ fn bulks_that_leave_the_queue_no_gap_do_not_keep_the_writer_from_forgetting() {
 #[test]
 fn every_part_has_its_turn_even_if_more_is_archived_before_the_last() {
     assert_eq!(forgotten_under_bulks(8, PARTS / 4), EVENTS as usize);
+}
+
+/// An archive that tells which thread lets it go.
+#[derive(Debug)]
+struct LetGo(Sender<ThreadId>);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        let _ = self.0.send(thread::current().id());
+    }
+}
+
+impl Archive for LetGo {
+    fn original(&self, _: EventId) -> Result<Option<Original>, ArchiveFailure> {
+        Ok(None)
+    }
+
+    fn reservation(&self, _: &ReservationId) -> Result<Option<Reservation>, ArchiveFailure> {
+        Ok(None)
+    }
+
+    fn fault(&self, _: EventId) -> Result<Option<Fault>, ArchiveFailure> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn the_writer_does_not_close_the_files_of_an_archive_that_is_replaced() {
+    let (by, let_go) = channel();
+    let progress = Arc::new(Progress::new(Head::default(), Head::default()));
+    let mut writer = writer(progress, limits());
+    for up_to in 1..=2 {
+        let archive = Arc::new(LetGo(by.clone()));
+        writer.attend(Aside::Forget(Archived { up_to: Sequence::new(up_to), archive }));
+    }
+    let by = let_go.recv_timeout(Duration::from_secs(60)).expect("the first one is let go");
+    assert_ne!(by, thread::current().id());
 }
