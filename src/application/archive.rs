@@ -88,13 +88,14 @@ struct Archiver {
 struct AtWork<'p>(&'p Progress);
 
 impl<'p> AtWork<'p> {
-    fn begin(progress: &'p Progress, archived: Sequence) -> Self {
-        progress.publish_archiving(Some(archived));
+    /// It has got so far; `None` where nothing is gained by waiting for it.
+    fn begin(progress: &'p Progress, archived: Option<Sequence>) -> Self {
+        progress.publish_archiving(archived);
         Self(progress)
     }
 
-    fn has_come_to(&self, archived: Sequence) {
-        self.0.publish_archiving(Some(archived));
+    fn has_come_to(&self, archived: Option<Sequence>) {
+        self.0.publish_archiving(archived);
     }
 }
 
@@ -166,18 +167,26 @@ impl Archiver {
             self.is_anew = true;
         }
         let progress = Arc::clone(&self.progress);
-        let at_work = AtWork::begin(&progress, self.forgotten);
+        let at_work = AtWork::begin(&progress, self.gained());
+        // Bulks wait for it at twice that.
+        let enough_events = self.writer.bulk_limits().archive_lag_events / 2;
         let mut pace = Pace::begin();
         loop {
+            let archived = self.forgotten.get();
             let stop = || {
-                pace.rest_when_due();
+                if progress.durable().get().saturating_sub(archived) <= enough_events {
+                    pace.rest_when_due();
+                }
                 signs.stop.load(Ordering::Relaxed)
             };
             let Some(archived) = self.archivist.archive_more(&stop)? else { return Ok(Ok(())) };
             if let Err(ended) = self.hand_over(archived) {
                 return Ok(Err(ended));
             }
-            at_work.has_come_to(self.forgotten);
+            at_work.has_come_to(self.gained());
+            if self.has_to_stop() {
+                return Ok(Ok(()));
+            }
             pace = Pace::behind();
         }
     }
@@ -197,6 +206,12 @@ impl Archiver {
             self.signs.doubted.store(false, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Up to where the writer was relieved. Not told while an archive is made anew: until that has come
+    /// as far as the one before, it relieves nobody.
+    fn gained(&self) -> Option<Sequence> {
+        (!self.is_anew).then_some(self.forgotten)
     }
 
     fn has_to_stop(&self) -> bool {
@@ -270,7 +285,7 @@ mod tests {
             chunk_bytes: 1,
             inflight_bytes: 1,
             lag_events: 1,
-            archive_lag_events: 1,
+            archive_lag_events: 1_000,
             wait,
         };
         (WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk), queue, progress)
@@ -322,5 +337,44 @@ mod tests {
         assert!(tokio::time::Instant::now() < deadline, "it still counts as being at work");
         drop(thread);
         assert!(timeout(PATIENCE, queue.recv()).await.expect("the thread ends").is_none(), "no more is told");
+    }
+
+    /// Works for a second on its only stretch, and tells in how many of a hundred looks it was made to
+    /// rest.
+    struct Watched(Option<Sender<usize>>);
+
+    impl Archivist for Watched {
+        fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            let Some(rests) = self.0.take() else { return Ok(None) };
+            let rested = |_: &u32| {
+                let begun = Instant::now();
+                while begun.elapsed() < pace::WORK {}
+                let asked = Instant::now();
+                stop();
+                asked.elapsed() >= pace::REST
+            };
+            rests.send((0..100).filter(rested).count()).unwrap();
+            Ok(None)
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            Ok(())
+        }
+    }
+
+    /// How often an archiver rests, of a hundred times, with the log so far ahead of it.
+    fn rests_behind(lag_events: u64) -> usize {
+        let (rests, heard) = channel();
+        let (writer, _queue, progress) = writer();
+        progress.publish_durable(Head { sequence: Sequence::new(lag_events), ..Head::default() });
+        let _thread = start(Box::new(Watched(Some(rests))), Bell::new(), Sequence::ZERO, writer, progress).unwrap();
+        heard.recv_timeout(Duration::from_secs(60)).expect("it ends")
+    }
+
+    #[test]
+    fn an_archiver_that_bulks_are_about_to_wait_for_does_not_rest() {
+        assert_eq!(rests_behind(500), 100);
+        // A busy machine may interrupt it now and then.
+        assert!(rests_behind(501) < 50);
     }
 }
