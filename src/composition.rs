@@ -16,7 +16,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::application::archive::{self, ArchiverThread, Bell};
+use crate::application::archive::bell::Bell;
+use crate::application::archive::{self, ArchiverThread};
 use crate::application::ports::{
     Archive, Clock, Durable, EventLog, HistoryFailure, LogFailure, Projection, Records, StoreError,
 };
@@ -170,7 +171,8 @@ pub async fn start(
         .map_err(StartError::Thread)?;
     let forgotten = archive.as_ref().map_or(Sequence::ZERO, |archive| archive.head().sequence);
     let archivist = FileArchivist::new(folder.archive(), folder.log(), limits.log().min_free_bytes, archive);
-    let archiver = archive::start(Box::new(archivist), (bell, hearing), forgotten, writer.queue.clone());
+    let archiver =
+        archive::start(Box::new(archivist), (bell, hearing), forgotten, writer.queue.clone(), Arc::clone(&progress));
     let archiver = archiver.map_err(StartError::Thread)?;
     let Database { projection, lockers, reservations } = database;
     let app = App {

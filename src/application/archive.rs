@@ -5,78 +5,29 @@
 //! may forget, and never waits. When the archive cannot be written, the service goes on with all that
 //! is not archived in memory.
 
-use std::cell::Cell;
+pub mod bell;
+mod pace;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use crate::application::archive::bell::{Bell, Hearing, Signs};
+use crate::application::archive::pace::Pace;
 use crate::application::ingest::WriterQueue;
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
+use crate::application::progress::Progress;
 use crate::domain::ids::Sequence;
 
 /// The pause after a failure; doubled each time up to [`PAUSE_MAX`], for an attempt may read the whole
 /// log.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
-
-/// How long it works before it rests, and how long it rests then. Nobody waits for what it does, and
-/// whoever waits for an answer needs the processors and the disk: work without a break would be felt
-/// as half a second of slow answers for each segment. There is no rest for one that is behind.
-const WORK: Duration = Duration::from_millis(1);
-const REST: Duration = Duration::from_millis(3);
-
-/// Wakes the archiver. Cheap to clone; never waits.
-#[derive(Debug, Clone)]
-pub struct Bell {
-    rings: SyncSender<()>,
-    signs: Arc<Signs>,
-}
-
-#[derive(Debug, Default)]
-struct Signs {
-    /// Something of the archive could not be read.
-    doubted: AtomicBool,
-    stop: AtomicBool,
-}
-
-impl Bell {
-    /// A bell and who hears it.
-    #[must_use]
-    pub fn new() -> (Self, Hearing) {
-        // One ring that is not heard yet says as much as many.
-        let (rings, heard) = sync_channel(1);
-        let signs = Arc::new(Signs::default());
-        (Self { rings, signs: Arc::clone(&signs) }, Hearing { heard, signs })
-    }
-
-    /// There is something to archive.
-    pub fn ring(&self) {
-        let _ = self.rings.try_send(());
-    }
-
-    /// The archive could not be read and has to be made anew.
-    pub fn doubt(&self) {
-        self.signs.doubted.store(true, Ordering::Relaxed);
-        self.ring();
-    }
-
-    fn stop(&self) {
-        self.signs.stop.store(true, Ordering::Relaxed);
-        self.ring();
-    }
-}
-
-/// The other end of a [`Bell`].
-#[derive(Debug)]
-pub struct Hearing {
-    heard: Receiver<()>,
-    signs: Arc<Signs>,
-}
 
 /// The running thread, seen from outside. Told to stop when dropped.
 #[derive(Debug)]
@@ -108,9 +59,11 @@ pub fn start(
     (bell, hearing): (Bell, Hearing),
     forgotten: Sequence,
     writer: WriterQueue,
+    progress: Arc<Progress>,
 ) -> std::io::Result<ArchiverThread> {
     let (report, end) = oneshot::channel();
-    let archiver = Archiver { archivist, signs: Arc::clone(&hearing.signs), forgotten, is_anew: false, writer };
+    let archiver =
+        Archiver { archivist, signs: Arc::clone(&hearing.signs), forgotten, is_anew: false, writer, progress };
     // What was sealed before this process began rings no bell.
     bell.ring();
     thread::Builder::new().name("archiver".into()).spawn(move || {
@@ -118,30 +71,6 @@ pub fn start(
         let _ = report.send(());
     })?;
     Ok(ArchiverThread { bell, end: Some(end) })
-}
-
-/// Alternates work and rest.
-struct Pace {
-    rested: Cell<Instant>,
-    rests: bool,
-}
-
-impl Pace {
-    fn begin() -> Self {
-        Self { rested: Cell::new(Instant::now()), rests: true }
-    }
-
-    /// More came while the last stretch was archived.
-    fn behind() -> Self {
-        Self { rests: false, ..Self::begin() }
-    }
-
-    fn rest_when_due(&self) {
-        if self.rests && self.rested.get().elapsed() >= WORK {
-            thread::sleep(REST);
-            self.rested.set(Instant::now());
-        }
-    }
 }
 
 struct Archiver {
@@ -152,6 +81,27 @@ struct Archiver {
     /// The next archive that is handed over shares nothing with the one that the writer has.
     is_anew: bool,
     writer: WriterQueue,
+    progress: Arc<Progress>,
+}
+
+/// Tells everybody that the archiver is at work, until it is dropped.
+struct AtWork<'p>(&'p Progress);
+
+impl<'p> AtWork<'p> {
+    fn begin(progress: &'p Progress, archived: Sequence) -> Self {
+        progress.publish_archiving(Some(archived));
+        Self(progress)
+    }
+
+    fn has_come_to(&self, archived: Sequence) {
+        self.0.publish_archiving(Some(archived));
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.publish_archiving(None);
+    }
 }
 
 /// The writer takes nothing more.
@@ -215,6 +165,8 @@ impl Archiver {
             signs.doubted.store(false, Ordering::Relaxed);
             self.is_anew = true;
         }
+        let progress = Arc::clone(&self.progress);
+        let at_work = AtWork::begin(&progress, self.forgotten);
         let mut pace = Pace::begin();
         loop {
             let stop = || {
@@ -225,6 +177,7 @@ impl Archiver {
             if let Err(ended) = self.hand_over(archived) {
                 return Ok(Err(ended));
             }
+            at_work.has_come_to(self.forgotten);
             pace = Pace::behind();
         }
     }
@@ -260,7 +213,6 @@ mod tests {
     use super::*;
     use crate::application::ingest::bulk::BulkLimits;
     use crate::application::ports::Archive;
-    use crate::application::progress::Progress;
     use crate::domain::fault::Fault;
     use crate::domain::ids::{EventId, ReservationId};
     use crate::domain::record::Head;
@@ -314,9 +266,16 @@ mod tests {
         let (commands, _queue) = mpsc::channel(4);
         let progress = Arc::new(Progress::new(Head::default(), Head::default()));
         let wait = Duration::from_secs(1);
-        let bulk = BulkLimits { chunk_events: 1, chunk_bytes: 1, inflight_bytes: 1, lag_events: 1, wait };
-        let writer = WriterQueue::new(commands, progress, wait, 1, bulk);
-        let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer).unwrap();
+        let bulk = BulkLimits {
+            chunk_events: 1,
+            chunk_bytes: 1,
+            inflight_bytes: 1,
+            lag_events: 1,
+            archive_lag_events: 1,
+            wait,
+        };
+        let writer = WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk);
+        let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer, progress).unwrap();
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
     }
 }

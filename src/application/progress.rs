@@ -18,6 +18,7 @@ pub struct Progress {
     durable: watch::Sender<Head>,
     projected: watch::Sender<Projected>,
     log_failed: watch::Sender<bool>,
+    archiving: watch::Sender<Option<Sequence>>,
     projection_error: Mutex<Option<String>>,
     projection_doubted: Notify,
     projection_wanted: Notify,
@@ -41,6 +42,7 @@ impl Progress {
             durable: watch::Sender::new(durable),
             projected: watch::Sender::new(projected),
             log_failed: watch::Sender::new(false),
+            archiving: watch::Sender::new(None),
             projection_error: Mutex::new(None),
             projection_doubted: Notify::new(),
             projection_wanted: Notify::new(),
@@ -140,6 +142,20 @@ impl Progress {
     pub async fn wait_for_log_failure(&self) {
         let mut failed = self.log_failed.subscribe();
         let _ = failed.wait_for(|failed| *failed).await;
+    }
+
+    /// The archiver is at work and has got so far; or it is not, because all is done or nothing works.
+    pub fn publish_archiving(&self, archived: Option<Sequence>) {
+        self.archiving.send_replace(archived);
+    }
+
+    /// Waits until everything up to `due` is archived, or the archiver is not at work, or the deadline
+    /// passes.
+    pub async fn wait_for_archiver(&self, due: Sequence, deadline: Instant) {
+        let is_there = |archived: &Option<Sequence>| archived.is_none_or(|archived| archived >= due);
+        if !is_there(&self.archiving.borrow()) {
+            let _ = timeout_at(deadline, self.archiving.subscribe().wait_for(is_there)).await;
+        }
     }
 
     /// The projection's last attempt: what went wrong, or `None`.

@@ -61,7 +61,7 @@ impl<K: Eq + Hash, V> Parted<K, V> {
         self.parts.iter().flatten()
     }
 
-    pub fn len(&self) -> usize {
+    pub fn entries(&self) -> usize {
         self.parts.iter().map(HashMap::len).sum()
     }
 
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!((map.get(&7), map.get(&8), map.get(&MANY)), (Some(&8), Some(&9), None));
         assert!(map.contains_key(&0) && !map.contains_key(&MANY));
         assert_eq!((map.remove(&8), map.remove(&8), map.insert(8, 8)), (Some(9), None, None));
-        assert_eq!(map.len(), MANY as usize);
+        assert_eq!(map.entries(), MANY as usize);
         let mut keys: Vec<_> = map.iter().map(|(key, _)| *key).collect();
         keys.sort_unstable();
         assert_eq!(keys, (0..MANY).collect::<Vec<_>>());
@@ -117,11 +117,11 @@ mod tests {
         let mut map = of_many();
         let of_first = map.parts[0].len();
         map.retain_in(0, |_, _| false);
-        assert_eq!(map.len(), MANY as usize - of_first);
+        assert_eq!(map.entries(), MANY as usize - of_first);
         for part in 0..PARTS {
             map.retain_in(part, |key, _| key % 2 == 0);
         }
-        assert!(map.len() > 0 && map.iter().all(|(key, _)| key % 2 == 0));
+        assert!(map.entries() > 0 && map.iter().all(|(key, _)| key % 2 == 0));
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
             map.insert(number, ());
         }
         assert!(map.parts.iter().all(|part| part.capacity() > LARGE_PART));
-        (0..PARTS).for_each(|part| map.retain_in(part, |_, _| false));
+        (0..PARTS).for_each(|part| map.retain_in(part, |_, ()| false));
         assert!(map.parts.iter().all(|part| part.capacity() <= LARGE_PART));
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::application::archive::Bell;
+use crate::application::archive::bell::Bell;
 use crate::application::ports::{EventLog, LogFailure, NoRoom};
 use crate::domain::record::{Head, Record};
 use crate::infrastructure::event_log::storage::{Appendable, Left, Storage};

@@ -26,6 +26,9 @@ pub const MAX_CHUNK_EVENTS: usize = 1_000;
 /// theirs back.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long a chunk waits for the archiver at most. It goes on then: memory is not worth refusing it.
+const ARCHIVER_WAIT: Duration = Duration::from_secs(2);
+
 /// The limits of bulk.
 #[derive(Debug, Clone, Copy)]
 pub struct BulkLimits {
@@ -37,6 +40,9 @@ pub struct BulkLimits {
     pub inflight_bytes: usize,
     /// How far the log may be ahead of the projection.
     pub lag_events: u64,
+    /// How far the log may be ahead of an archiver that is at work before a chunk gives it time: what is
+    /// not archived is in memory.
+    pub archive_lag_events: u64,
     /// How long a chunk waits for room, for its place or for the projection.
     pub wait: Duration,
 }
@@ -174,14 +180,17 @@ impl WriterQueue {
         deadline: Instant,
         stop: &CancellationToken,
     ) -> Result<Answered, Unavailable> {
+        let durable = self.progress.durable().get();
+        let due = |lag_events| Sequence::new(durable.saturating_sub(lag_events));
         let place = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Unavailable::Stopping),
             () = self.commands.closed() => return Err(self.ended()),
             place = async {
+                let patience = deadline.min(Instant::now() + ARCHIVER_WAIT);
+                self.progress.wait_for_archiver(due(self.bulk.archive_lag_events), patience).await;
                 // Room for more than one event, or each would cost a sync.
-                let due = self.progress.durable().get().saturating_sub(self.bulk.lag_events / 2);
-                if !self.progress.wait_until_projected(Sequence::new(due), deadline).await {
+                if !self.progress.wait_until_projected(due(self.bulk.lag_events / 2), deadline).await {
                     return Err(Unavailable::ProjectionBehind);
                 }
                 match timeout_at(deadline, self.commands.reserve()).await {
@@ -208,5 +217,72 @@ fn rests_on(verdict: &Verdict, durable: Durable) -> bool {
             *sequence <= durable.head().sequence
         }
         Verdict::Refused(_) | Verdict::Invalid(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::application::progress::Progress;
+    use crate::domain::record::Head;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A queue that nobody reads yet, behind a log of 100 records.
+    fn queue() -> (WriterQueue, mpsc::Receiver<Command>, Arc<Progress>) {
+        let head = Head { sequence: Sequence::new(100), ..Head::default() };
+        let progress = Arc::new(Progress::new(head, head));
+        let (commands, queue) = mpsc::channel(4);
+        let bulk = BulkLimits {
+            chunk_events: 1,
+            chunk_bytes: 1,
+            inflight_bytes: 1,
+            lag_events: 100,
+            archive_lag_events: 30,
+            wait: 60 * SECOND,
+        };
+        (WriterQueue::new(commands, Arc::clone(&progress), SECOND, 1, bulk), queue, progress)
+    }
+
+    async fn hand_in(queue: WriterQueue) {
+        let chunk = Chunk { events: Vec::new(), room: queue.chunk_room() };
+        queue.submit_chunk(chunk, &CancellationToken::new()).await;
+    }
+
+    #[tokio::test]
+    async fn a_chunk_waits_for_an_archiver_that_is_too_far_behind() {
+        let (writer, mut queue, progress) = queue();
+        progress.publish_archiving(Some(Sequence::new(69)));
+        let sender = tokio::spawn(hand_in(writer));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(queue.try_recv().is_err(), "handed in before its time");
+        progress.publish_archiving(Some(Sequence::new(70)));
+        assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
+        sender.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_chunk_does_not_wait_for_an_archiver_that_cannot_work() {
+        let (writer, mut queue, progress) = queue();
+        progress.publish_archiving(Some(Sequence::ZERO));
+        let sender = tokio::spawn(hand_in(writer));
+        progress.publish_archiving(None);
+        assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
+        sender.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_chunk_does_not_wait_for_ever() {
+        let (writer, mut queue, progress) = queue();
+        progress.publish_archiving(Some(Sequence::ZERO));
+        let sender = tokio::spawn(hand_in(writer));
+        assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
+        sender.await.unwrap();
     }
 }

@@ -135,7 +135,7 @@ impl World {
     /// How many events, reservations and faults are held.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.originals.len() + self.reservations.len() + self.faults.len()
+        self.originals.entries() + self.reservations.entries() + self.faults.entries()
     }
 
     /// Counts everything of the touched lockers as touched: see [`Touched::note`].

@@ -23,7 +23,7 @@ const ENTRIES_PER_BLOCK: usize = (BLOCK_BYTES - CHECKSUM_BYTES) / ENTRY_BYTES;
 /// The beginning of every table; the last byte is the format.
 const MAGIC: &[u8; 8] = b"LSruns\0\x01";
 /// How much is written and synced at once: one large sync would hold up those of the log.
-const WRITE_BYTES: usize = 256 << 10;
+const WRITE_BYTES: usize = 1 << 20;
 /// How much a merge reads at once.
 const READ_BLOCKS: usize = 64;
 
@@ -107,7 +107,7 @@ impl RunWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_all(&self.pending)?;
         self.pending.clear();
-        self.file.sync_all()
+        self.file.sync_data()
     }
 
     /// Ends the run; it survives a crash as soon as its folder is synced.

@@ -259,6 +259,7 @@ mod tests {
         chunk_events: 1_000,
         chunk_bytes: 1 << 20,
         inflight_bytes: 1 << 20,
+        archive_lag_events: 1_000_000,
         lag_events: 1,
         wait: Duration::ZERO,
     };

@@ -51,6 +51,13 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
     for one in &contestants {
         highest.push(highest_rate(bench, one, connections).await?);
     }
+    if bench.options.peers.contains(&Kind::Ceiling) {
+        // What is left to gain: the machine and the load generator, at the first one's rate.
+        let mut ceiling = bench.contestant(Kind::Ceiling, Packing::Single).await?;
+        ceiling.who.push_str(", at Lockstream's rate");
+        contestants.push(ceiling);
+        highest.push(highest[0]);
+    }
     let mut disk_p99 = Vec::new();
     let mut figures = vec![(Vec::new(), Vec::new(), Vec::new()); contestants.len()];
     for round in 1..=bench.options.rounds() {
