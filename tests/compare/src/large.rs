@@ -240,7 +240,7 @@ async fn replay(bench: &mut Bench, folder: &Path) -> Result<Measure, Failure> {
     for round in 1..=bench.options.rounds().min(3) {
         for ((tally, _, count), command) in [(&mut verify, "verify"), (&mut rebuild, "rebuild")] {
             let (report, took, cpu) = run(bench, folder, command, count).await?;
-            let events = report[count].as_u64().unwrap_or_default();
+            let events = report[*count].as_u64().unwrap_or_default();
             if let (Some(all), Some(rest)) = (report["elapsed_ms"].as_u64(), report["comparing_ms"].as_u64()) {
                 fold.push(events as f64 / (all - rest) as f64 * 1e3);
             }
