@@ -5,8 +5,8 @@
 //! thousand share a few statements.
 //!
 //! The task that sends is woken by the first query that comes, and would run before the requests that
-//! have arrived with it are read. So it lets everybody else who can run go first, and goes on with
-//! that as long as it brings more queries.
+//! have arrived with it are read. So it lets everybody else who can run go first, once: to do that
+//! again would make statements larger still, and leave processors idle meanwhile.
 
 use std::hash::Hash;
 
@@ -20,8 +20,6 @@ use crate::infrastructure::sql::tables::MAX_KEYS;
 
 /// How many lookups share one statement at most.
 const MAX_GROUP: usize = MAX_KEYS;
-/// How often a group that still grows lets others go first: nobody may wait for long.
-const MAX_YIELDS: usize = 4;
 /// How many lookups may wait; a further one waits for its place, within its caller's time limit.
 const MAX_WAITING: usize = 4_096;
 
@@ -85,17 +83,11 @@ where
 
 /// Takes in who else is about to ask.
 async fn gather<K, V>(group: &mut Vec<Lookup<K, V>>, waiting: &mut mpsc::Receiver<Lookup<K, V>>) {
-    for _ in 0..MAX_YIELDS {
-        let before = group.len();
-        yield_now().await;
-        while group.len() < MAX_GROUP
-            && let Ok(lookup) = waiting.try_recv()
-        {
-            group.push(lookup);
-        }
-        if group.len() == before {
-            break;
-        }
+    yield_now().await;
+    while group.len() < MAX_GROUP
+        && let Ok(lookup) = waiting.try_recv()
+    {
+        group.push(lookup);
     }
 }
 
