@@ -34,9 +34,9 @@ pub async fn serve(cli: &Cli, adapters: Adapters) -> Outcome {
     Ok(exit::OK)
 }
 
-pub async fn verify(cli: &Cli, json: bool) -> Outcome {
+pub fn verify(cli: &Cli, json: bool) -> Outcome {
     let bar = byte_progress("verifying");
-    let report = maintenance::verify(&cli.storage, &cli.server.limits, |read| show(&bar, read)).await?;
+    let report = maintenance::verify(&cli.storage, &cli.server.limits, |read| show(&bar, read))?;
     bar.finish_and_clear();
     print_report(&report, json)?;
     Ok(if report.sound { exit::OK } else { exit::FINDINGS })

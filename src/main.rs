@@ -55,7 +55,7 @@ fn run(cli: &Cli) -> Outcome {
                 }
                 commands::serve(cli, adapters).await
             }
-            &Some(Command::Verify { json }) => commands::verify(cli, json).await,
+            &Some(Command::Verify { json }) => commands::verify(cli, json),
             &Some(Command::Rebuild { force, json }) => commands::rebuild(cli, force, json).await,
             Some(Command::Backup { dir, hard_link, json }) => commands::backup(cli, dir, *hard_link, *json).await,
             Some(Command::Restore { dir, check: true, json }) => commands::check(dir, *json),

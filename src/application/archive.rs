@@ -88,13 +88,14 @@ struct Archiver {
 struct AtWork<'p>(&'p Progress);
 
 impl<'p> AtWork<'p> {
-    fn begin(progress: &'p Progress, archived: Sequence) -> Self {
-        progress.publish_archiving(Some(archived));
+    /// It has got so far; `None` where nothing is gained by waiting for it.
+    fn begin(progress: &'p Progress, archived: Option<Sequence>) -> Self {
+        progress.publish_archiving(archived);
         Self(progress)
     }
 
-    fn has_come_to(&self, archived: Sequence) {
-        self.0.publish_archiving(Some(archived));
+    fn has_come_to(&self, archived: Option<Sequence>) {
+        self.0.publish_archiving(archived);
     }
 }
 
@@ -166,18 +167,26 @@ impl Archiver {
             self.is_anew = true;
         }
         let progress = Arc::clone(&self.progress);
-        let at_work = AtWork::begin(&progress, self.forgotten);
+        let at_work = AtWork::begin(&progress, self.gained());
+        // Bulks wait for it at twice that.
+        let enough_events = self.writer.bulk_limits().archive_lag_events / 2;
         let mut pace = Pace::begin();
         loop {
+            let archived = self.forgotten.get();
             let stop = || {
-                pace.rest_when_due();
+                if progress.durable().get().saturating_sub(archived) <= enough_events {
+                    pace.rest_when_due();
+                }
                 signs.stop.load(Ordering::Relaxed)
             };
             let Some(archived) = self.archivist.archive_more(&stop)? else { return Ok(Ok(())) };
             if let Err(ended) = self.hand_over(archived) {
                 return Ok(Err(ended));
             }
-            at_work.has_come_to(self.forgotten);
+            at_work.has_come_to(self.gained());
+            if self.has_to_stop() {
+                return Ok(Ok(()));
+            }
             pace = Pace::behind();
         }
     }
@@ -199,6 +208,12 @@ impl Archiver {
         Ok(())
     }
 
+    /// Up to where the writer was relieved. Not told while an archive is made anew: until that has come
+    /// as far as the one before, it relieves nobody.
+    fn gained(&self) -> Option<Sequence> {
+        (!self.is_anew).then_some(self.forgotten)
+    }
+
     fn has_to_stop(&self) -> bool {
         self.signs.stop.load(Ordering::Relaxed)
     }
@@ -209,9 +224,11 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use tokio::sync::mpsc;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::application::ingest::bulk::BulkLimits;
+    use crate::application::ingest::{Aside, Command};
     use crate::application::ports::Archive;
     use crate::domain::fault::Fault;
     use crate::domain::ids::{EventId, ReservationId};
@@ -258,12 +275,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_doubt_that_comes_while_a_stretch_is_archived_is_not_lost() {
-        let (bell, hearing) = Bell::new();
-        let (begun_anew, heard) = channel();
-        let archivist = Doubted { bell: bell.clone(), archived: false, begun_anew };
-        let (commands, _queue) = mpsc::channel(4);
+    /// The queue of a writer, its other end, and what both tell.
+    fn writer() -> (WriterQueue, mpsc::Receiver<Command>, Arc<Progress>) {
+        let (commands, queue) = mpsc::channel(4);
         let progress = Arc::new(Progress::new(Head::default(), Head::default()));
         let wait = Duration::from_secs(1);
         let bulk = BulkLimits {
@@ -271,11 +285,96 @@ mod tests {
             chunk_bytes: 1,
             inflight_bytes: 1,
             lag_events: 1,
-            archive_lag_events: 1,
+            archive_lag_events: 1_000,
             wait,
         };
-        let writer = WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk);
+        (WriterQueue::new(commands, Arc::clone(&progress), wait, 1, bulk), queue, progress)
+    }
+
+    #[test]
+    fn a_doubt_that_comes_while_a_stretch_is_archived_is_not_lost() {
+        let (bell, hearing) = Bell::new();
+        let (begun_anew, heard) = channel();
+        let archivist = Doubted { bell: bell.clone(), archived: false, begun_anew };
+        let (writer, _queue, progress) = writer();
         let _thread = start(Box::new(archivist), (bell, hearing), Sequence::ZERO, writer, progress).unwrap();
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
+    }
+
+    /// So many stretches of one record each.
+    struct Behind {
+        archived: u64,
+        stretches: u64,
+    }
+
+    impl Archivist for Behind {
+        fn archive_more(&mut self, _: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            if self.archived == self.stretches {
+                return Ok(None);
+            }
+            self.archived += 1;
+            Ok(Some(Archived { up_to: Sequence::new(self.archived), archive: Arc::new(Empty) }))
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_writer_and_the_bulks_hear_of_every_stretch_and_of_the_end() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let (writer, mut queue, progress) = writer();
+        let archivist = Box::new(Behind { archived: 0, stretches: 3 });
+        let thread = start(archivist, Bell::new(), Sequence::ZERO, writer, Arc::clone(&progress)).unwrap();
+        for up_to in [1, 2, 3] {
+            let told = timeout(PATIENCE, queue.recv()).await.expect("the writer is told");
+            let Some(Command::Aside(Aside::Forget(archived))) = told else { panic!("it may forget") };
+            assert_eq!(archived.up_to, Sequence::new(up_to));
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        progress.wait_for_archiver(Sequence::new(4), deadline).await;
+        assert!(tokio::time::Instant::now() < deadline, "it still counts as being at work");
+        drop(thread);
+        assert!(timeout(PATIENCE, queue.recv()).await.expect("the thread ends").is_none(), "no more is told");
+    }
+
+    /// Works for a second on its only stretch, and tells in how many of a hundred looks it was made to
+    /// rest.
+    struct Watched(Option<Sender<usize>>);
+
+    impl Archivist for Watched {
+        fn archive_more(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            let Some(rests) = self.0.take() else { return Ok(None) };
+            let rested = |_: &u32| {
+                let begun = Instant::now();
+                while begun.elapsed() < pace::WORK {}
+                let asked = Instant::now();
+                stop();
+                asked.elapsed() >= pace::REST
+            };
+            rests.send((0..100).filter(rested).count()).unwrap();
+            Ok(None)
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            Ok(())
+        }
+    }
+
+    /// How often an archiver rests, of a hundred times, with the log so far ahead of it.
+    fn rests_behind(lag_events: u64) -> usize {
+        let (rests, heard) = channel();
+        let (writer, _queue, progress) = writer();
+        progress.publish_durable(Head { sequence: Sequence::new(lag_events), ..Head::default() });
+        let _thread = start(Box::new(Watched(Some(rests))), Bell::new(), Sequence::ZERO, writer, progress).unwrap();
+        heard.recv_timeout(Duration::from_secs(60)).expect("it ends")
+    }
+
+    #[test]
+    fn an_archiver_that_bulks_are_about_to_wait_for_does_not_rest() {
+        assert_eq!(rests_behind(500), 100);
+        // A busy machine may interrupt it now and then.
+        assert!(rests_behind(501) < 50);
     }
 }

@@ -2,21 +2,20 @@
 //!
 //! Fed record by record by whoever can read the log; collects findings and never stops at one.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
+mod compare;
+mod dealt;
+mod fold;
+
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::application::verify::compare::compare;
+use crate::application::verify::fold::Fold;
 use crate::domain::ids::Sequence;
-use crate::domain::record::{Head, Record};
+use crate::domain::record::{Head, PlacedEvent};
 use crate::domain::rows::Rows;
-use crate::domain::world::{Counts, Touched, World};
-
-/// How many differing rows are named one by one; the rest are counted.
-const MAX_NAMED_ROWS: usize = 20;
-
-/// After how many records it is forgotten what they touched.
-const FORGET_EVERY: u64 = 1_024;
+use crate::domain::world::Counts;
 
 /// What a verification saw.
 #[derive(Debug, Serialize)]
@@ -31,9 +30,25 @@ pub struct Report {
     pub lockers: u64,
     pub compartments: u64,
     pub reservations: u64,
+    /// How long it took, reading the log and folding it included.
+    pub elapsed_ms: u64,
+    /// How much of that the fold stood still, while rows of the projection were waited for or compared.
+    pub comparing_ms: u64,
     pub findings: Vec<Finding>,
     /// What is worth knowing and no finding.
     pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The report of a verification that ends now.
+    #[must_use]
+    pub fn after(self, begin: Instant) -> Self {
+        Self { elapsed_ms: millis(begin.elapsed()), ..self }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Something that is not as it should be.
@@ -45,26 +60,75 @@ pub struct Finding {
 }
 
 /// A verification under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verification {
-    world: World,
+    way: Way,
+    fold: Fold,
     head: Head,
-    projection: Option<(Head, Rows)>,
+    /// Where the projection stands.
+    projection: Option<Head>,
     projection_compared: bool,
     expected_head: Option<Head>,
+    comparing: Duration,
     findings: Vec<Finding>,
     notes: Vec<String>,
-    /// Nobody asks for it; kept so that not every record makes it anew.
-    touched: Touched,
     /// After a record that the rules refuse the fold means nothing any more.
     fold_broken: bool,
 }
 
+/// How a verification goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Finds out with all processors and little memory that all of the log can be folded; where that
+    /// is not so it does not say why.
+    Quick,
+    Exact,
+}
+
 impl Verification {
-    /// Gives what the projection holds, to be compared where its checkpoint stands.
-    pub fn expect_projection(&mut self, (checkpoint, rows): (Head, Rows)) {
-        self.projection = Some((checkpoint, rows));
-        self.compare_when_due();
+    #[must_use]
+    pub fn new(way: Way) -> Self {
+        let fold = match way {
+            Way::Quick => Fold::quick(),
+            Way::Exact => Fold::exact(),
+        };
+        Self {
+            way,
+            fold,
+            head: Head::default(),
+            projection: None,
+            projection_compared: false,
+            expected_head: None,
+            comparing: Duration::ZERO,
+            findings: Vec::new(),
+            notes: Vec::new(),
+            fold_broken: false,
+        }
+    }
+
+    /// Whether going on is of no use: something in the log is impossible, and the exact way is to say what.
+    #[must_use]
+    pub fn is_in_vain(&self) -> bool {
+        self.way == Way::Quick && self.fold_broken
+    }
+
+    /// There is a projection: its rows are to be compared where its checkpoint stands.
+    pub fn expect_projection(&mut self, checkpoint: Head) {
+        self.projection = Some(checkpoint);
+        self.look_at_checkpoint();
+    }
+
+    /// Whether the rows are due now.
+    #[must_use]
+    pub fn wants_rows(&self) -> bool {
+        self.is_at_checkpoint() && !self.projection_compared && !self.fold_broken
+    }
+
+    /// Compares the rows, for which the fold has been waiting since then.
+    pub fn compare_with(&mut self, stored: &Rows, begin: Instant) {
+        self.projection_compared = true;
+        self.findings.extend(compare(&mut self.fold, stored));
+        self.comparing += begin.elapsed();
     }
 
     /// Gives a head that the log is known to have had, from the mark of a clean stop.
@@ -78,16 +142,13 @@ impl Verification {
     }
 
     /// Takes the next record, whose chain the reader has proven.
-    pub fn take(&mut self, record: &Record, head: Head) {
+    pub fn take(&mut self, placed: &PlacedEvent, head: Head) {
         self.head = head;
-        if head.sequence.get().is_multiple_of(FORGET_EVERY) {
-            self.touched = Touched::default();
-        }
         if !self.fold_broken
-            && let Err(error) = self.world.replay(record, &mut self.touched)
+            && let Err(error) = self.fold.take(placed)
         {
             self.fold_broken = true;
-            let detail = format!("sequence {}: {error}. The rest of the log is not folded.", record.sequence);
+            let detail = format!("sequence {}: {error}. The rest of the log is not folded.", placed.sequence);
             self.find("impossible-record", detail);
         }
         if let Some(expected) = self.expected_head.filter(|expected| expected.sequence == head.sequence)
@@ -97,7 +158,7 @@ impl Verification {
                 format!("at sequence {} the log's hash differs from the mark of the last clean stop", head.sequence);
             self.find("other-history", detail);
         }
-        self.compare_when_due();
+        self.look_at_checkpoint();
     }
 
     /// The log ends with something that is no record, and nothing proves that it ever was one.
@@ -123,7 +184,12 @@ impl Verification {
         self.find("lost-history", format!("from sequence {due} on: {detail}"));
     }
 
-    pub fn finish(mut self) -> Report {
+    /// What was found; `None` when only the exact way can tell.
+    #[must_use]
+    pub fn finish(mut self) -> Option<Report> {
+        if self.is_in_vain() || self.fold.may_have_repeats() {
+            return None;
+        }
         let proven = self.proven_sequence();
         let said = self.findings.iter().any(|finding| finding.code == "lost-history");
         if self.head.sequence < proven && !said {
@@ -133,89 +199,44 @@ impl Verification {
             );
             self.find("lost-history", detail);
         }
-        let Counts { lockers, compartments, reservations } = self.world.counts();
-        Report {
+        let Counts { lockers, compartments, reservations } = self.fold.counts();
+        Some(Report {
             sound: self.findings.is_empty(),
             head_sequence: self.head.sequence.get(),
             head_hash: self.head.chain_hash.to_string(),
-            projected_sequence: self.projection.as_ref().map(|(checkpoint, _)| checkpoint.sequence.get()),
+            projected_sequence: self.projection.map(|checkpoint| checkpoint.sequence.get()),
             lockers,
             compartments,
             reservations,
+            elapsed_ms: 0,
+            comparing_ms: millis(self.comparing),
             findings: self.findings,
             notes: self.notes,
-        }
+        })
     }
 
     /// Up to where something outside the log proves that it went.
     fn proven_sequence(&self) -> Sequence {
-        let checkpoint = self.projection.as_ref().map(|(checkpoint, _)| checkpoint.sequence);
+        let checkpoint = self.projection.map(|checkpoint| checkpoint.sequence);
         let mark = self.expected_head.map(|head| head.sequence);
         checkpoint.max(mark).unwrap_or_default()
     }
 
-    fn compare_when_due(&mut self) {
-        let Some((checkpoint, stored)) = &self.projection else { return };
-        if checkpoint.sequence != self.head.sequence || self.projection_compared || self.fold_broken {
-            return;
-        }
-        self.projection_compared = true;
-        let mut found = Vec::new();
-        if checkpoint.chain_hash == self.head.chain_hash {
-            compare(&self.world.all_rows(), stored, &mut found);
-        } else {
+    fn is_at_checkpoint(&self) -> bool {
+        self.projection.is_some_and(|checkpoint| checkpoint.sequence == self.head.sequence)
+    }
+
+    /// Rows of another history need no comparing.
+    fn look_at_checkpoint(&mut self) {
+        if self.wants_rows() && self.projection != Some(self.head) {
+            self.projection_compared = true;
             let detail =
-                format!("at sequence {} the log's hash differs from the projection's checkpoint", checkpoint.sequence);
-            found.push(Finding { code: "other-history", detail });
+                format!("at sequence {} the log's hash differs from the projection's checkpoint", self.head.sequence);
+            self.find("other-history", detail);
         }
-        self.findings.extend(found);
     }
 
     fn find(&mut self, code: &'static str, detail: String) {
         self.findings.push(Finding { code, detail });
-    }
-}
-
-/// Compares the rows that the log gives with the rows that are stored.
-fn compare(folded: &Rows, stored: &Rows, findings: &mut Vec<Finding>) {
-    compare_table("locker", &folded.lockers, &stored.lockers, |row| row.locker_id.clone(), findings);
-    let compartment = |row: &_| {
-        let crate::domain::rows::CompartmentRow { locker_id, status } = row;
-        (locker_id.clone(), status.compartment_id.clone())
-    };
-    compare_table("compartment", &folded.compartments, &stored.compartments, compartment, findings);
-    compare_table(
-        "reservation",
-        &folded.reservations,
-        &stored.reservations,
-        |row| row.reservation_id.clone(),
-        findings,
-    );
-}
-
-fn compare_table<R: PartialEq + Debug, K: Ord + Debug>(
-    what: &str,
-    folded: &[R],
-    stored: &[R],
-    key: impl Fn(&R) -> K,
-    findings: &mut Vec<Finding>,
-) {
-    let mut pairs: BTreeMap<K, (Option<&R>, Option<&R>)> = BTreeMap::new();
-    for row in folded {
-        pairs.entry(key(row)).or_default().0 = Some(row);
-    }
-    for row in stored {
-        pairs.entry(key(row)).or_default().1 = Some(row);
-    }
-    let differing: Vec<_> = pairs.into_iter().filter(|(_, (folded, stored))| folded != stored).collect();
-    for (id, (folded, stored)) in differing.iter().take(MAX_NAMED_ROWS) {
-        let words = |row: Option<&R>| row.map_or_else(|| "nothing".to_owned(), |row| format!("{row:?}"));
-        let detail =
-            format!("{what} {id:?}: the log gives {}, the projection holds {}", words(*folded), words(*stored));
-        findings.push(Finding { code: "projection-differs", detail });
-    }
-    if differing.len() > MAX_NAMED_ROWS {
-        let detail = format!("{} more {what} rows differ", differing.len() - MAX_NAMED_ROWS);
-        findings.push(Finding { code: "projection-differs", detail });
     }
 }

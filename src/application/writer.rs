@@ -173,18 +173,19 @@ struct Writer {
     is_told: bool,
 }
 
-/// What the archive knows by now and the world still holds: all up to a record, in the parts from
-/// this one on.
+/// What the archive knows by now and the world still holds: all up to a record, in so many parts from
+/// this one on, and behind the last one comes the first.
 #[derive(Debug, Clone, Copy)]
 struct Forgetting {
     up_to: Sequence,
     next_part: usize,
+    parts_left: usize,
 }
 
 impl Writer {
     fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<Remains, LogFailure> {
         let mut carried = None;
-        while let Some(first) = carried.take().or_else(|| self.next(&mut queue)) {
+        while let Some(first) = self.next(carried.take(), &mut queue) {
             let mut drained = Drained::default();
             drained.take(first);
             while drained.has_room(&self.limits)
@@ -213,25 +214,24 @@ impl Writer {
         Ok(Remains { head: self.durable.head(), rows: self.take_rows() })
     }
 
-    /// The next command. As long as there is something to forget, a part of that is done before each:
-    /// nobody waits for all of it.
-    fn next(&mut self, queue: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    /// The next command: what the last batch left, or else of the queue. As long as there is something
+    /// to forget, a part of that is done before each: nobody waits for all of it.
+    fn next(&mut self, mut carried: Option<Command>, queue: &mut mpsc::Receiver<Command>) -> Option<Command> {
         while let Some(forgetting) = self.forgetting.take() {
             self.forgetting = self.forget_more(forgetting);
-            match queue.try_recv() {
+            match carried.take().map_or_else(|| queue.try_recv(), Ok) {
                 Ok(command) => return Some(command),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => {}
             }
         }
-        queue.blocking_recv()
+        carried.or_else(|| queue.blocking_recv())
     }
 
-    fn forget_more(&mut self, Forgetting { up_to, next_part }: Forgetting) -> Option<Forgetting> {
+    fn forget_more(&mut self, Forgetting { up_to, next_part, parts_left }: Forgetting) -> Option<Forgetting> {
         self.world.forget_in(next_part, up_to, |_| {});
-        let next_part = next_part + 1;
-        if next_part < PARTS {
-            return Some(Forgetting { up_to, next_part });
+        if parts_left > 1 {
+            return Some(Forgetting { up_to, next_part: (next_part + 1) % PARTS, parts_left: parts_left - 1 });
         }
         debug!(%up_to, held = self.world.held(), "the past is forgotten");
         None
@@ -244,9 +244,15 @@ impl Writer {
                 let _ = reply.send((self.take_rows(), self.durable.head()));
             }
             Aside::Forget(Archived { up_to, archive }) => {
-                self.archive = Some(archive);
-                // What an earlier one left is of no later record.
-                self.forgetting = Some(Forgetting { up_to, next_part: 0 });
+                if let Some(replaced) = self.archive.replace(archive) {
+                    // Its files may be removed by now, and whoever closes the last of a large one waits
+                    // until the system has freed its blocks. Without a thread it is done here.
+                    let _ = thread::Builder::new().name("archive-closer".into()).spawn(|| drop(replaced));
+                }
+                // What an earlier one left is of no later record. Its place is kept: if each began with
+                // the first part, the last would have no turn while they come faster than they end.
+                let next_part = self.forgetting.map_or(0, |earlier| earlier.next_part);
+                self.forgetting = Some(Forgetting { up_to, next_part, parts_left: PARTS });
             }
             Aside::CheckLog(reply) => {
                 let _ = reply.send(self.log.check());
@@ -327,3 +333,6 @@ impl Writer {
         self.last_recorded_at.map_or(now, |last| last.max(now))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,20 @@
 //! The commands that work on a data folder by themselves: `verify` and `rebuild`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Instant;
 
 use tracing::warn;
 
 use crate::application::ports::{Durable, Projection, Standing, StoreError};
 use crate::application::rebuild::{Differences, RebuildError, RebuildReport};
-use crate::application::verify::{Report, Verification};
+use crate::application::verify::{Report, Verification, Way};
 use crate::composition::{AtCheckpoint, StartError, lock, open_log};
 use crate::config::{Limits, StorageSettings};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
-use crate::infrastructure::data_folder::DataFolderError;
+use crate::infrastructure::data_folder::{DataFolder, DataFolderError};
 use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
 use crate::infrastructure::event_log::recovery::{DurabilityProof, ProofSource, ReadBytes, RecoveryError};
 use crate::infrastructure::sql::{Database, contents_of};
@@ -119,31 +120,110 @@ pub enum VerifyError {
 
 /// Walks the log and compares the projection with it. Reads only, and takes no lock: a server may
 /// be running.
-pub async fn verify(
+pub fn verify(storage: &StorageSettings, limits: &Limits, on_read: impl Fn(ReadBytes)) -> Result<Report, VerifyError> {
+    let begin = Instant::now();
+    if !storage.folder().log().is_dir() {
+        return Err(VerifyError::NoLog(storage.folder().log()));
+    }
+    let quick = verify_in(Way::Quick, storage, limits, &on_read)?;
+    let report = match quick {
+        Some(report) => report,
+        None => verify_in(Way::Exact, storage, limits, &on_read)?.expect("the exact way always tells"),
+    };
+    Ok(report.after(begin))
+}
+
+/// After how many records it is told how far the reading is.
+const TELL_EVERY: u64 = 1_024;
+
+/// The rows of the projection, which may still be on their way; `None` when they are not of the
+/// checkpoint that was told.
+type ComingRows<'s> = Box<dyn FnOnce() -> Result<Option<Rows>, StoreError> + 's>;
+
+/// Verifies in one way; `None` when another has to.
+fn verify_in(
+    way: Way,
     storage: &StorageSettings,
     limits: &Limits,
     on_read: impl Fn(ReadBytes),
-) -> Result<Report, VerifyError> {
-    let folder = storage.folder();
-    if !folder.log().is_dir() {
-        return Err(VerifyError::NoLog(folder.log()));
-    }
-    let mut verification = Verification::default();
-    // The projection first: the log that is read after it is never behind it.
-    if let Some(contents) = contents_of(&storage.database(), limits.sql()).await? {
-        verification.expect_projection(contents);
+) -> Result<Option<Report>, VerifyError> {
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let read = move || read_projection(storage, limits, &tell);
+        let reading = thread::Builder::new().name("projection-reader".into()).spawn_scoped(scope, read);
+        let reading = reading.map_err(|error| StoreError::new("could not be read", error))?;
+        let contents = move || reading.join().expect("reading the projection does not panic");
+        // Where the projection stands is known before the log is read: so the log is never behind it.
+        let (checkpoint, mut rows): (_, Option<ComingRows<'_>>) = match told.recv() {
+            Ok(begun) if way == Way::Quick => {
+                let rows = move || {
+                    let of_begun = |(checkpoint, rows)| (checkpoint == begun).then_some(rows);
+                    Ok(contents()?.and_then(of_begun))
+                };
+                (Some(begun), Some(Box::new(rows)))
+            }
+            _ => match contents()? {
+                Some((checkpoint, rows)) => (Some(checkpoint), Some(Box::new(|| Ok(Some(rows))))),
+                None => (None, None),
+            },
+        };
+        let walked = walk(way, &storage.folder(), checkpoint, &mut rows, on_read);
+        // What is wrong with the database is told before what is wrong with the log.
+        rows.map_or(Ok(None), |rows| rows())?;
+        walked
+    })
+}
+
+/// Reads the projection on this thread, and tells its checkpoint first.
+fn read_projection(
+    storage: &StorageSettings,
+    limits: &Limits,
+    tell: &mpsc::Sender<Head>,
+) -> Result<Option<(Head, Rows)>, StoreError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| StoreError::new("could not be read", error))?;
+    // Only the first is listened for.
+    let begun = |checkpoint| tell.send(checkpoint).unwrap_or_default();
+    runtime.block_on(contents_of(&storage.database(), limits.sql(), begun))
+}
+
+/// Folds the log and compares it with whatever else claims to know history.
+fn walk(
+    way: Way,
+    folder: &DataFolder,
+    checkpoint: Option<Head>,
+    rows: &mut Option<ComingRows<'_>>,
+    on_read: impl Fn(ReadBytes),
+) -> Result<Option<Report>, VerifyError> {
+    let mut verification = Verification::new(way);
+    if let Some(checkpoint) = checkpoint {
+        verification.expect_projection(checkpoint);
     }
     match folder.clean_stop() {
         Ok(mark) => mark.into_iter().for_each(|head| verification.expect_head(head)),
         Err(unusable @ DataFolderError::BadMark { .. }) => verification.unreadable_mark(unusable.to_string()),
         Err(unreadable) => return Err(unreadable.into()),
     }
-    let mut history = History::open(&folder.log()).map_err(VerifyError::Log)?.with_all_processors();
-    while let Some(item) = history.next() {
+    let history = History::open(&folder.log()).map_err(VerifyError::Log)?;
+    let mut history = history.events_only().with_all_processors();
+    loop {
+        if verification.wants_rows()
+            && let Some(rows) = rows.take()
+        {
+            let begin = Instant::now();
+            let Some(rows) = rows()? else { return Ok(None) };
+            verification.compare_with(&rows, begin);
+        }
+        if verification.is_in_vain() {
+            return Ok(None);
+        }
+        let Some(item) = history.next() else { break };
         match item {
-            Ok((record, head)) => {
-                verification.take(&record, head);
-                on_read(ReadBytes { done: history.bytes_read(), total: history.bytes_total() });
+            Ok((placed, head)) => {
+                verification.take(&placed, head);
+                if head.sequence.get().is_multiple_of(TELL_EVERY) {
+                    on_read(ReadBytes { done: history.bytes_read(), total: history.bytes_total() });
+                }
             }
             Err(HistoryError::Damaged(damage)) => match damage.extent {
                 Extent::TornTail { bytes } => verification.torn_tail(damage.sequence, &damage.to_string(), bytes),

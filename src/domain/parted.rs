@@ -53,6 +53,10 @@ impl<K: Eq + Hash, V> Parted<K, V> {
         self.parts[self.part(&key)].insert(key, value)
     }
 
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        self.parts[self.part(key)].remove(key)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.parts.iter().flatten()
     }
@@ -92,6 +96,7 @@ mod tests {
         *map.get_mut(&8).unwrap() = 9;
         assert_eq!((map.get(&7), map.get(&8), map.get(&MANY)), (Some(&8), Some(&9), None));
         assert!(map.contains_key(&0) && !map.contains_key(&MANY));
+        assert_eq!((map.remove(&8), map.remove(&8), map.insert(8, 8)), (Some(9), None, None));
         assert_eq!(map.entries(), MANY as usize);
         let mut keys: Vec<_> = map.iter().map(|(key, _)| *key).collect();
         keys.sort_unstable();

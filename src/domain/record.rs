@@ -21,6 +21,15 @@ pub struct Record {
     pub digest: ContentDigest,
 }
 
+/// The same without its text, for whoever only folds it.
+#[derive(Debug, Clone)]
+pub struct PlacedEvent {
+    pub sequence: Sequence,
+    pub batch: Sequence,
+    pub recorded_at: RecordedAt,
+    pub event: Event,
+}
+
 /// When the service recorded an event: its own clock in whole microseconds, never running
 /// backwards along the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

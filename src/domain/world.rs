@@ -64,6 +64,12 @@ enum Effect {
     CloseFault(EventId),
 }
 
+/// What an effect changed in its locker.
+struct Changed {
+    compartment_id: CompartmentId,
+    reservation: Option<(ReservationId, ReservationState)>,
+}
+
 /// What changed since somebody last asked for rows.
 #[derive(Debug, Default)]
 pub struct Touched {
@@ -112,20 +118,27 @@ impl World {
     pub fn apply(&mut self, change: Change, record: &Record, touched: &mut Touched) {
         let Record { sequence, recorded_at, digest, ref event, .. } = *record;
         self.originals.insert(event.id, Original { sequence, recorded_at, digest });
+        let Changed { compartment_id, reservation } = self.carry_out(change, sequence, event);
+        touched.reservations.extend(reservation);
+        touched.compartments.insert((event.locker_id.clone(), compartment_id));
+        touched.lockers.insert(event.locker_id.clone());
+    }
+
+    /// Does what a change says, and does not remember that the event was accepted.
+    fn carry_out(&mut self, change: Change, sequence: Sequence, event: &Event) -> Changed {
         let locker_id = &event.locker_id;
         let locker = self.lockers.entry(locker_id.clone()).or_default();
-        let compartment_id = match change.0 {
+        match change.0 {
             Effect::Register(compartment_id) => {
                 locker.register(compartment_id.clone(), sequence);
-                compartment_id
+                Changed { compartment_id, reservation: None }
             }
             Effect::Reserve(reservation_id, compartment_id) => {
                 let state = ReservationState::Created;
                 locker.advance(&compartment_id, &reservation_id, state);
-                touched.reservations.insert(reservation_id.clone(), state);
                 self.reservations_ever += 1;
                 self.reservations.insert(
-                    reservation_id,
+                    reservation_id.clone(),
                     Reservation {
                         locker_id: locker_id.clone(),
                         compartment_id: compartment_id.clone(),
@@ -134,7 +147,7 @@ impl World {
                         changed: sequence,
                     },
                 );
-                compartment_id
+                Changed { compartment_id, reservation: Some((reservation_id, state)) }
             }
             Effect::Advance(reservation_id, state) => {
                 let reservation = self.reservations.get_mut(&reservation_id);
@@ -143,8 +156,7 @@ impl World {
                 reservation.changed = sequence;
                 let compartment_id = reservation.compartment_id.clone();
                 locker.advance(&compartment_id, &reservation_id, state);
-                touched.reservations.insert(reservation_id, state);
-                compartment_id
+                Changed { compartment_id, reservation: Some((reservation_id, state)) }
             }
             Effect::OpenFault(compartment_id, severity) => {
                 locker.open_fault(&compartment_id, event.id, severity, sequence);
@@ -157,17 +169,15 @@ impl World {
                         cleared: None,
                     },
                 );
-                compartment_id
+                Changed { compartment_id, reservation: None }
             }
             Effect::CloseFault(fault_id) => {
                 let fault = self.faults.get_mut(&fault_id).expect("the rules found the fault that is cleared");
                 fault.cleared = Some(sequence);
                 locker.close_fault(&fault.compartment_id, fault_id);
-                fault.compartment_id.clone()
+                Changed { compartment_id: fault.compartment_id.clone(), reservation: None }
             }
-        };
-        touched.compartments.insert((locker_id.clone(), compartment_id));
-        touched.lockers.insert(locker_id.clone());
+        }
     }
 
     /// Takes in a record of the log. The rules are asked again: a log that they refuse was not

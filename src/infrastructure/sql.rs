@@ -31,16 +31,15 @@ use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
 use crate::infrastructure::sql::postgres::PostgresPlace;
 use crate::infrastructure::sql::queries::SqlQueries;
-use crate::infrastructure::sql::rows::{Cells, Chunk};
+use crate::infrastructure::sql::rows::{Cells, Chunk, Keys};
 use crate::infrastructure::sql::sqlite::SqlitePlace;
 use crate::infrastructure::sql::sqlite_file::at_the_end_of;
-use crate::infrastructure::sql::statements::Statements;
 use crate::infrastructure::sql::store::SqlStore;
+use crate::infrastructure::sql::tables::Table;
 use crate::infrastructure::sql::url::DatabaseUrl;
 
 /// What is different from one database to the other.
 pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
-    const STATEMENTS: Statements;
     /// Begins a transaction that will write.
     const BEGIN_WRITING: &'static str;
     /// Reads the checkpoint in such a transaction; nobody else changes it until that ends.
@@ -76,11 +75,21 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     /// Writes rows, those that are there already anew.
     fn write(connection: &mut Self::Connection, rows: Chunk) -> impl Future<Output = Done<()>> + Send;
 
+    /// The statement that finds so many keys in a table, and tells the checkpoint of that moment.
+    fn finding(table: &'static Table, keys: usize) -> &'static str;
+
     fn fetch(
         connection: &mut Self::Connection,
         statement: &'static str,
-        keys: Option<String>,
+        keys: Option<&Keys>,
     ) -> impl Future<Output = Done<Vec<Self::Row>>> + Send;
+
+    /// Shows each row that a statement gives as soon as it is there: of a whole table not all at once.
+    fn fetch_each(
+        connection: &mut Self::Connection,
+        statement: &'static str,
+        show: impl FnMut(&Self::Row) -> Done<()> + Send,
+    ) -> impl Future<Output = Done<()>> + Send;
 
     /// Begins a second projection beside the first.
     fn successor(live: &Arc<SqlStore<Self>>) -> impl Future<Output = Result<Box<dyn Successor>, StoreError>> + Send;
@@ -124,11 +133,16 @@ impl Database {
     }
 }
 
-/// What a database holds, read beside whoever writes it; `None` where there is no projection.
-pub async fn contents_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
+/// What a database holds, read beside whoever writes it; `None` where there is no projection. Tells
+/// the checkpoint as soon as that is known; another one later when the reading had to begin again.
+pub async fn contents_of(
+    url: &DatabaseUrl,
+    limits: SqlLimits,
+    begun: impl Fn(Head),
+) -> Result<Option<(Head, Rows)>, StoreError> {
     match url {
-        DatabaseUrl::Sqlite(path) => sqlite::contents_of(&at_the_end_of(path), limits).await,
-        DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits).await,
+        DatabaseUrl::Sqlite(path) => sqlite::contents_of(&at_the_end_of(path), limits, &begun).await,
+        DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits, &begun).await,
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn audit(data: &Path, limits: &Limits, journal: &Journal, server: Opti
         checked.findings.push(finding);
     }
     let differs = |detail| Finding::new(Violation::DatabaseDiffers, detail);
-    match maintenance::verify(&storage, limits, |_| ()).await {
+    match block_in_place(|| maintenance::verify(&storage, limits, |_| ())) {
         Ok(report) => {
             let findings = report.findings.into_iter();
             checked.findings.extend(findings.map(|found| differs(format!("verify: {}: {}", found.code, found.detail))));

@@ -20,6 +20,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
+use smol_str::SmolStr;
 use tower::ServiceExt;
 use tracing::{Instrument, Level, Span, debug, enabled, error, info_span, warn};
 use uuid::{Builder, Uuid};
@@ -36,14 +37,16 @@ const MAX_ID_BYTES: usize = 128;
 pub struct Mark {
     id: HeaderValue,
     method: Method,
-    uri: Uri,
+    /// A copy: the request's own lies in what its connection has read, and while anybody holds a piece
+    /// of that, the connection has to take new memory for what comes next.
+    path: SmolStr,
 }
 
 impl Mark {
     #[must_use]
     pub fn of(headers: &HeaderMap, method: &Method, uri: &Uri) -> Self {
         let id = headers.get(HEADER).filter(|id| is_usable(id)).cloned().unwrap_or_else(new_id);
-        Self { id, method: method.clone(), uri: uri.clone() }
+        Self { id, method: method.clone(), path: uri.path().into() }
     }
 
     /// Log lines inside it name the request.
@@ -53,7 +56,7 @@ impl Mark {
             "request",
             request_id = self.id.to_str().unwrap_or_default(),
             method = %self.method,
-            path = self.uri.path(),
+            path = self.path.as_str(),
         )
     }
 }

@@ -4,6 +4,7 @@ mod arrays;
 mod durable;
 mod hostile;
 mod import;
+mod lingering;
 mod room;
 mod splitter;
 mod talk;

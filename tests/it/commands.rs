@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
-use crate::support::events::{deposited, fault, registered, reserved};
+use crate::support::events::{cleared, deposited, fault, picked_up, registered, reserved};
 use crate::support::server::{Ended, Server, lockstream, run};
 use crate::support::{Folder, PATIENCE, logs};
 
@@ -58,6 +58,8 @@ async fn verify_finds_a_sound_folder_sound_and_leaves_it_alone() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     assert_eq!((&report["sound"], &report["head_sequence"]), (&true.into(), &5.into()));
     assert_eq!(report["head_hash"], folder.records()[4]["hash"]);
+    let [all, comparing] = ["elapsed_ms", "comparing_ms"].map(|name| report[name].as_u64().unwrap());
+    assert!(comparing <= all, "{report}");
     let after = logs::files(folder.path());
     assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)), "verify changes nothing");
 }
@@ -117,6 +119,25 @@ async fn verify_names_what_the_projection_has_wrong() {
 }
 
 #[tokio::test]
+async fn verify_names_twenty_rows_of_a_table_and_counts_the_rest() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let doors: Vec<_> = (10..35).map(|door| registered("L", &door.to_string())).collect();
+    server.accept(&doors).await;
+    assert_eq!(server.get("/lockers/L").await.json()["compartments"], 25);
+    assert!(server.stop().success());
+    folder.execute("DELETE FROM compartments").await;
+
+    let ended = command(&folder, &["verify"]);
+
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let found: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("FOUND ")).collect();
+    assert_eq!(found.len(), 21, "{found:#?}");
+    assert!(found[19].contains("CompartmentId(\"29\")"), "{found:#?}");
+    assert!(found[20].ends_with("5 more compartment rows differ"), "{found:#?}");
+}
+
+#[tokio::test]
 async fn verify_finds_damage_shortening_and_another_history() {
     let (folder, _) = lived_in().await;
     let whole = folder.log_bytes();
@@ -157,6 +178,44 @@ async fn verify_notes_a_torn_end_and_knows_an_impossible_record() {
     let ended = command(&folder, &["verify"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("note: ") && ended.stdout.contains("never acknowledged"), "{ended:?}");
+}
+
+/// What is impossible is found out at the end, by hashes, and told as if each record had been judged
+/// in its place.
+#[test]
+fn verify_says_which_record_is_impossible_and_what_was_before_it() {
+    let closed = || vec![registered("L", "A1"), reserved("L", "A1", "R1"), deposited("L", "R1"), picked_up("L", "R1")];
+    let broken = fault("L", "A1", 3);
+    let mended = || cleared("L", "A1", &broken);
+    let cases: [(Vec<Value>, Value, &str); 5] = [
+        (vec![], closed()[0].clone(), "compartment-already-registered"),
+        (vec![], reserved("L", "A1", "R1"), "reservation-already-exists"),
+        (vec![registered("M", "B1")], reserved("M", "B1", "R1"), "reservation-already-exists"),
+        (vec![], picked_up("L", "R1"), "reservation-not-awaiting-pickup"),
+        (vec![broken.clone(), mended()], mended(), "fault-already-cleared"),
+    ];
+    for (more, impossible, rule) in cases {
+        let folder = Folder::new();
+        let before = [closed(), more].concat();
+        let (lockers, count) = (1 + usize::from(before.len() == 5), before.len());
+        let after = vec![registered("N", "C1")];
+        logs::write(&folder.log(), &[before, vec![impossible], after]);
+        let ended = command(&folder, &["verify", "--json"]);
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!((ended.code, codes(&report)), (Some(3), vec!["impossible-record"]), "{report}");
+        let detail = report["findings"][0]["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&format!("sequence {}: the rules refuse", count + 1)), "{detail}");
+        assert!(detail.contains(rule), "{detail}");
+        assert_eq!((&report["lockers"], &report["head_sequence"]), (&lockers.into(), &(count + 2).into()), "{report}");
+    }
+    let folder = Folder::new();
+    let again = registered("L", "A1");
+    logs::write(&folder.log(), &[vec![again.clone(), registered("L", "A2"), again, registered("L", "A3")]]);
+    let report: Value = serde_json::from_str(&command(&folder, &["verify", "--json"]).stdout).unwrap();
+    assert_eq!(codes(&report), ["impossible-record"], "{report}");
+    let detail = report["findings"][0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("sequence 3: ") && detail.contains("was recorded before, as sequence 1"), "{detail}");
+    assert_eq!(report["compartments"], 2, "the rest is not folded: {report}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod clients;
 mod descriptors;
+mod gathering;
 mod projection;
 mod settings;
 mod writer;

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod allocations;
 mod archive;
 mod backend;
 mod backup;

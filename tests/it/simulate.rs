@@ -4,6 +4,7 @@
 mod files;
 mod outages;
 mod servers;
+mod shown;
 mod stand_in;
 mod times;
 mod wrong;
@@ -88,7 +89,8 @@ impl Simulation {
         Ended {
             code: self.0.wait().unwrap().code(),
             stdout: read(self.0.stdout.as_mut().unwrap()),
-            stderr: read(self.0.stderr.as_mut().unwrap()),
+            // Nothing where it is a terminal.
+            stderr: self.0.stderr.as_mut().map_or_else(String::new, |pipe| read(pipe)),
         }
     }
 }

@@ -1,20 +1,21 @@
 //! How many statements reach the database: a few, whatever the number of rows, and shared by the
 //! queries of one moment. Counted by what the drivers log, not by our own code.
 
+use std::collections::HashSet;
+
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::events::{deposited, registered, reserved};
-use crate::support::server::Server;
+use crate::support::server::{Server, lockstream, run};
 use crate::support::{Folder, eventually, logs};
 
 /// Makes the drivers log each statement.
 const LOGGED: [(&str, &str); 1] = [("RUST_LOG", "info,sqlx::query=debug")];
 
-/// The statements that the server has sent so far.
-fn statements(server: &Server) -> Vec<String> {
-    let lines = server.lines();
+/// The statements that a process has sent, by what it has written so far.
+fn statements(lines: &[String]) -> Vec<String> {
     let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let logged = lines.filter(|line| line["target"] == "sqlx::query");
     // A short statement is its own summary.
@@ -35,15 +36,22 @@ async fn taking_in(folder: &Folder, mut events: Vec<Value>, last: &str) -> Vec<S
     eventually("all is taken in", async || server.get(&path).await.status == 200).await;
     server.signal(Signal::TERM);
     assert!(server.wait().success());
+    let [transaction] = writing_transactions(&server.lines()).try_into().expect("everything is taken in at once");
+    transaction
+}
+
+/// The transactions that wrote the projection, by the beginnings of their statements.
+fn writing_transactions(lines: &[String]) -> Vec<Vec<String>> {
     let beginning = |statement: &String| statement.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    let statements: Vec<_> = statements(&server).iter().map(beginning).collect();
+    let statements: Vec<_> = statements(lines).iter().map(beginning).collect();
     let transactions = statements.split_inclusive(|statement| statement == "COMMIT");
-    let writes = |statement: &String| statement.starts_with("INSERT INTO");
-    let mut writing = transactions.filter(|transaction| transaction.iter().any(writes));
-    let (transaction, further) = (writing.next().unwrap(), writing.next());
-    assert_eq!(further, None, "everything is taken in at once");
-    let begin = transaction.iter().position(|statement| statement.starts_with("BEGIN")).unwrap();
-    transaction[begin..].to_vec()
+    // Those that bring the tables up to date write no checkpoint.
+    let writing = transactions.filter(|statements| statements.iter().any(|one| one == "INSERT INTO checkpoint"));
+    let from_its_begin = |statements: &[String]| {
+        let begin = statements.iter().rposition(|statement| statement.starts_with("BEGIN")).unwrap();
+        statements[begin..].to_vec()
+    };
+    writing.map(from_its_begin).collect()
 }
 
 #[tokio::test]
@@ -92,22 +100,75 @@ fn transaction(folder: &Folder, [lockers, compartments, reservations]: [usize; 3
     around.0.into_iter().chain(writes).chain(around.1).collect()
 }
 
+/// Events of so many lockers, each with a compartment and a reservation.
+fn lockers_with_a_reservation(count: usize) -> Vec<Value> {
+    let lockers = (0..count).map(|number| (format!("L{number}"), format!("R{number}")));
+    lockers.flat_map(|(locker, id)| [registered(&locker, "A1"), reserved(&locker, "A1", &id)]).collect()
+}
+
+/// How often a process has read the state hashes of a whole projection.
+fn comparisons(lines: &[String]) -> usize {
+    statements(lines).iter().filter(|statement| *statement == "SELECT locker_id, state_hash FROM lockers").count()
+}
+
+#[tokio::test]
+async fn a_projection_is_made_anew_in_one_transaction_for_a_locker_and_for_thousands() {
+    for lockers in [1, 2_300] {
+        let folder = Folder::new();
+        logs::write(&folder.log(), &[lockers_with_a_reservation(lockers)]);
+        assert!(Server::start(&folder).await.stop().success());
+        let everything = [transaction(&folder, [lockers; 3])];
+
+        let mut command = lockstream(&folder);
+        command.arg("rebuild").envs(LOGGED);
+        let alone = run(command);
+        assert_eq!(alone.code, Some(0), "{alone:?}");
+        let lines: Vec<_> = alone.stderr.lines().map(str::to_owned).collect();
+        assert_eq!(writing_transactions(&lines), everything, "by a rebuild without a server");
+        assert_eq!(comparisons(&lines), 1, "of the old one");
+
+        let mut server = Server::start_with(&folder, &LOGGED).await;
+        let mut command = lockstream(&folder);
+        command.arg("rebuild");
+        let beside = tokio::task::spawn_blocking(move || run(command)).await.unwrap();
+        assert_eq!(beside.code, Some(0), "{beside:?}");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(writing_transactions(&server.lines()), everything, "by a rebuild beside the server");
+        assert_eq!(comparisons(&server.lines()), 2, "of the old one and of the new one");
+
+        let mut server = Server::start_with(&folder, &LOGGED).await;
+        folder.execute("UPDATE checkpoint SET chain_hash = substr(chain_hash, 33) || substr(chain_hash, 1, 32)").await;
+        server.accept(&[deposited("L0", "R0")]).await;
+        assert_eq!(server.get("/reservations/R0").await.json()["status"], "DEPOSITED");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(writing_transactions(&server.lines()), everything, "of a database that is not where it was left");
+    }
+}
+/// What a client asks for.
+type PathOf = fn(usize) -> String;
+
 #[tokio::test]
 async fn queries_that_wait_at_the_same_time_share_statements() {
     const CLIENTS: usize = 64;
     const QUERIES: usize = 20;
     let folder = Folder::new();
     let mut server = Server::start_with(&folder, &LOGGED).await;
-    server.accept(&[registered("L", "A1"), reserved("L", "A1", "R")]).await;
-    let kinds = [
-        ("CROSS JOIN lockers", "/lockers/L"),
-        ("CROSS JOIN compartments", "/lockers/L/compartments/A1"),
-        ("CROSS JOIN reservations", "/reservations/R"),
+    let events = (0..CLIENTS).flat_map(|client| {
+        let locker = format!("L{client}");
+        [registered(&locker, "A1"), reserved(&locker, "A1", &format!("R{client}"))]
+    });
+    server.accept(&events.collect::<Vec<_>>()).await;
+    let kinds: [(&str, PathOf); 3] = [
+        ("CROSS JOIN lockers", |client| format!("/lockers/L{client}")),
+        ("CROSS JOIN compartments", |client| format!("/lockers/L{client}/compartments/A1")),
+        ("CROSS JOIN reservations", |client| format!("/reservations/R{client}")),
     ];
     for (_, path) in kinds {
-        let clients = (0..CLIENTS).map(async |_| {
+        let clients = (0..CLIENTS).map(async |client| {
             for _ in 0..QUERIES {
-                assert_eq!(server.get(path).await.status, 200);
+                assert_eq!(server.get(&path(client)).await.status, 200);
             }
         });
         join_all(clients).await;
@@ -115,10 +176,14 @@ async fn queries_that_wait_at_the_same_time_share_statements() {
     // What it has logged is complete when it has ended.
     server.signal(Signal::TERM);
     assert!(server.wait().success());
-    let statements = statements(&server);
-    for (kind, path) in kinds {
-        let sent = statements.iter().filter(|statement| statement.contains(kind)).count();
+    let statements = statements(&server.lines());
+    // PostgreSQL has one text for any number of keys, SQLite one for 1, 2, 4, … 256 of them.
+    let most_texts = if folder.is_on_postgres() { 1 } else { 9 };
+    for (kind, _) in kinds {
+        let sent: Vec<_> = statements.iter().filter(|statement| statement.contains(kind)).collect();
         // How many share one depends on how many stand waiting; that all come alone does not happen.
-        assert!((1..CLIENTS * QUERIES).contains(&sent), "{path}: {sent} for {} queries", CLIENTS * QUERIES);
+        let (sent, texts) = (sent.len(), sent.into_iter().collect::<HashSet<_>>().len());
+        assert!((1..CLIENTS * QUERIES).contains(&sent), "{kind}: {sent} for {} queries", CLIENTS * QUERIES);
+        assert!((1..=most_texts).contains(&texts), "{kind}: {texts} texts, which stay prepared");
     }
 }

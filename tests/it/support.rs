@@ -1,6 +1,7 @@
 //! What makes a test short: a data folder, a server process on it, events to send, answers to read.
 
 pub mod backend;
+pub mod clock;
 pub mod documents;
 pub mod events;
 pub mod inside;
@@ -8,6 +9,7 @@ pub mod logs;
 pub mod postgres;
 pub mod proxy;
 pub mod server;
+pub mod terminal;
 pub mod views;
 pub mod wire;
 

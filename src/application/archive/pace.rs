@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// How long it works before it rests, and how long it rests then. Nobody waits for what it does, and
 /// whoever waits for an answer needs the processors and the disk: work without a break would be felt
 /// as half a second of slow answers for each segment. There is no rest for one that is behind.
-const WORK: Duration = Duration::from_millis(1);
-const REST: Duration = Duration::from_millis(3);
+pub(super) const WORK: Duration = Duration::from_millis(1);
+pub(super) const REST: Duration = Duration::from_millis(9);
 
 /// Alternates work and rest.
 pub(super) struct Pace {

@@ -144,6 +144,7 @@ impl WriterQueue {
     /// `stop` ends the waiting, and nothing that the writer has begun.
     pub async fn submit_chunk(&self, chunk: Chunk, stop: &CancellationToken) -> Outcome {
         let Chunk { mut events, mut room } = chunk;
+        self.give_archiver_time(stop).await;
         let mut verdicts = Vec::new();
         let mut deadline = Instant::now() + self.bulk.wait;
         let stopped_by = loop {
@@ -173,6 +174,21 @@ impl WriterQueue {
         Outcome { verdicts, stopped_by }
     }
 
+    /// Once for a chunk, and before the clock runs that ends in a refusal.
+    async fn give_archiver_time(&self, stop: &CancellationToken) {
+        let due = self.lagging_by(self.bulk.archive_lag_events);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.commands.closed() => {}
+            () = self.progress.wait_for_archiver(due, Instant::now() + ARCHIVER_WAIT) => {}
+        }
+    }
+
+    /// The record that is so many before the end of the log.
+    fn lagging_by(&self, lag_events: u64) -> Sequence {
+        Sequence::new(self.progress.durable().get().saturating_sub(lag_events))
+    }
+
     async fn hand_in(
         &self,
         events: Vec<ReceivedEvent>,
@@ -180,17 +196,14 @@ impl WriterQueue {
         deadline: Instant,
         stop: &CancellationToken,
     ) -> Result<Answered, Unavailable> {
-        let durable = self.progress.durable().get();
-        let due = |lag_events| Sequence::new(durable.saturating_sub(lag_events));
+        // Room for more than one event, or each would cost a sync.
+        let due = self.lagging_by(self.bulk.lag_events / 2);
         let place = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Unavailable::Stopping),
             () = self.commands.closed() => return Err(self.ended()),
             place = async {
-                let patience = deadline.min(Instant::now() + ARCHIVER_WAIT);
-                self.progress.wait_for_archiver(due(self.bulk.archive_lag_events), patience).await;
-                // Room for more than one event, or each would cost a sync.
-                if !self.progress.wait_until_projected(due(self.bulk.lag_events / 2), deadline).await {
+                if !self.progress.wait_until_projected(due, deadline).await {
                     return Err(Unavailable::ProjectionBehind);
                 }
                 match timeout_at(deadline, self.commands.reserve()).await {
@@ -268,13 +281,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_does_not_wait_for_an_archiver_that_cannot_work() {
-        let (writer, mut queue, progress) = queue();
+    async fn nobody_waits_for_an_archiver_that_is_not_at_work() {
+        let (_writer, _queue, progress) = queue();
+        let (due, in_an_hour) = (Sequence::new(70), Instant::now() + 3_600 * SECOND);
+        timeout(60 * SECOND, progress.wait_for_archiver(due, in_an_hour)).await.expect("it did not begin");
         progress.publish_archiving(Some(Sequence::ZERO));
-        let sender = tokio::spawn(hand_in(writer));
+        let waiting = tokio::spawn({
+            let progress = Arc::clone(&progress);
+            async move { progress.wait_for_archiver(due, in_an_hour).await }
+        });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished(), "it is at work");
         progress.publish_archiving(None);
-        assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
-        sender.await.unwrap();
+        timeout(60 * SECOND, waiting).await.expect("it gave up").unwrap();
+    }
+
+    #[tokio::test]
+    async fn time_for_the_archiver_is_not_taken_from_what_a_chunk_may_wait() {
+        let (mut writer, _full, progress) = queue();
+        writer.bulk.wait = SECOND / 100;
+        for _ in 0..4 {
+            assert!(writer.commands.try_send(Command::Stop).is_ok());
+        }
+        progress.publish_archiving(Some(Sequence::ZERO));
+        let begun = Instant::now();
+        let chunk = Chunk { events: Vec::new(), room: writer.chunk_room() };
+        let outcome = writer.submit_chunk(chunk, &CancellationToken::new()).await;
+        assert_eq!(outcome.stopped_by, Some(Unavailable::QueueFull));
+        assert!(begun.elapsed() >= ARCHIVER_WAIT + writer.bulk.wait, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

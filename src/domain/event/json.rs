@@ -40,9 +40,10 @@ impl Problem {
 pub struct CompactJson(Box<str>);
 
 impl CompactJson {
-    /// Takes text that was made by [`compact`] before and kept since, such as a log line's event.
+    /// Takes text of which somebody knows that [`compact`] would leave it as it is, such as a log line's
+    /// event.
     #[must_use]
-    pub fn from_kept(text: &str) -> Self {
+    pub fn known(text: &str) -> Self {
         Self(text.into())
     }
 

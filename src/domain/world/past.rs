@@ -8,6 +8,7 @@ use crate::domain::fault::Fault;
 use crate::domain::ids::{EventId, ReservationId, Sequence};
 use crate::domain::parted::PARTS;
 use crate::domain::reservation::{Reservation, ReservationState};
+use crate::domain::violation::Violation;
 use crate::domain::world::{Touched, World};
 
 /// An id that an event names and the world does not hold: never seen, or forgotten.
@@ -100,6 +101,35 @@ impl World {
             visit(Forgotten::Fault(*id, fault, cleared));
             false
         });
+    }
+
+    /// Takes in an event of the log without remembering its id: for whoever sees to it by other means
+    /// that no id comes twice. Gives the reservation that it changed.
+    pub fn follow(
+        &mut self,
+        sequence: Sequence,
+        event: &Event,
+    ) -> Result<Option<(ReservationId, ReservationState)>, Violation> {
+        let change = self.decide(event)?;
+        Ok(self.carry_out(change, sequence, event).reservation)
+    }
+
+    /// Gives up at once what the event that was taken in last has closed. The rules then refuse too
+    /// what names that again, with other words; only a new reservation of the same id they let pass.
+    pub fn forget_closed_by(&mut self, event: &Event) {
+        match &event.fact {
+            Fact::ParcelPickedUp(ParcelPickedUp { reservation_id, .. })
+            | Fact::ReservationExpired(ReservationExpired { reservation_id, .. }) => {
+                self.reservations.remove(reservation_id);
+            }
+            Fact::FaultCleared(FaultCleared { fault_event_id, .. }) => {
+                self.faults.remove(fault_event_id);
+            }
+            Fact::CompartmentRegistered(_)
+            | Fact::ReservationCreated(_)
+            | Fact::ParcelDeposited(_)
+            | Fact::FaultReported(_) => {}
+        }
     }
 
     /// How many events, reservations and faults are held.

@@ -39,7 +39,7 @@ impl Story {
     }
 
     fn record(&self, event: Event) -> Record {
-        let json = CompactJson::from_kept(&format!("{event:?}"));
+        let json = CompactJson::known(&format!("{event:?}"));
         let sequence = Sequence::new(self.records + 1);
         let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").expect("a time");
         Record { sequence, batch: sequence, recorded_at, event, digest: json.digest(), json }

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::{fmt, vec};
 
 use crate::domain::ids::Sequence;
-use crate::domain::record::{Head, Record};
+use crate::domain::record::{Head, PlacedEvent, Record};
 use crate::infrastructure::event_log::history::ahead::{Ahead, Help, Line, Team};
-use crate::infrastructure::event_log::line::{self, Header, LineError};
+use crate::infrastructure::event_log::line::{self, FromLine, Header, LineError};
 use crate::infrastructure::event_log::segments::{self, Segment};
 use crate::infrastructure::event_log::storage::{Disk, Readable, Storage};
 
@@ -70,20 +70,20 @@ pub enum HistoryError {
     Damaged(#[from] Damage),
 }
 
-/// An iterator over the records of a log. Ends after its first error.
+/// An iterator over the records of a log, or over what is wanted of them. Ends after its first error.
 #[derive(Debug)]
-pub struct History {
+pub struct History<R = Record> {
     storage: Arc<dyn Storage>,
     folder: PathBuf,
     upcoming: vec::IntoIter<Segment>,
-    reader: Option<Reader>,
+    reader: Option<Reader<R>>,
     head: Head,
     bytes_read: u64,
     bytes_total: u64,
     ended: bool,
     /// How many are to help, and those who do.
     help: Help,
-    team: Option<Arc<Team>>,
+    team: Option<Arc<Team<R>>>,
 }
 
 /// A batch in a segment.
@@ -109,13 +109,13 @@ impl Batch {
 }
 
 #[derive(Debug)]
-struct Reader {
+struct Reader<R> {
     segment: Segment,
     input: BufReader<Box<dyn Readable>>,
     line: Vec<u8>,
     /// The lines that others have read by now, or do just now. What `input` is at does not matter
     /// meanwhile.
-    ahead: Option<Ahead>,
+    ahead: Option<Ahead<R>>,
     /// The place of the next line.
     line_number: u64,
     offset_bytes: u64,
@@ -123,7 +123,7 @@ struct Reader {
     batch: Option<Batch>,
 }
 
-impl Reader {
+impl<R> Reader<R> {
     /// Where the next line is.
     fn place(&self) -> Place {
         Place { segment: self.segment.path.clone(), line: self.line_number, offset_bytes: self.offset_bytes }
@@ -158,13 +158,6 @@ impl History {
         })
     }
 
-    /// Reads with all processors that the machine has, where the log is long enough. For whoever has
-    /// nothing else to do with them.
-    #[must_use]
-    pub fn with_all_processors(self) -> Self {
-        Self { help: Help::of_this_machine(), ..self }
-    }
-
     /// Starts after a head that is known already and ends a segment.
     pub fn open_after(folder: &Path, head: Head) -> Result<Self, HistoryError> {
         Self::on_after(Arc::new(Disk), folder, head)
@@ -177,6 +170,23 @@ impl History {
         history.upcoming = later.into_iter();
         history.head = head;
         Ok(history)
+    }
+
+    /// Reads what the rules need and nothing else. To be said before the reading begins.
+    #[must_use]
+    pub fn events_only(self) -> History<PlacedEvent> {
+        let Self { storage, folder, upcoming, head, bytes_read, bytes_total, ended, help, .. } = self;
+        let (reader, team) = (None, None);
+        History { storage, folder, upcoming, reader, head, bytes_read, bytes_total, ended, help, team }
+    }
+}
+
+impl<R: FromLine> History<R> {
+    /// Reads with all processors that the machine has, where the log is long enough. For whoever has
+    /// nothing else to do with them.
+    #[must_use]
+    pub fn with_all_processors(self) -> Self {
+        Self { help: Help::of_this_machine(), ..self }
     }
 
     /// The segments that are still to be read, as they were when the reading began.
@@ -214,7 +224,7 @@ impl History {
         self.reader.as_ref()?.batch.as_ref()
     }
 
-    fn read(&mut self) -> Result<Option<(Record, Head)>, HistoryError> {
+    fn read(&mut self) -> Result<Option<(R, Head)>, HistoryError> {
         loop {
             let Some(reader) = &mut self.reader else {
                 if !self.open_next()? {
@@ -239,7 +249,7 @@ impl History {
                 return Ok(None);
             }
             let outcome = match reader.line.split_last() {
-                Some((b'\n', line)) => line::decode(line, self.head),
+                Some((b'\n', line)) => line::decode_as(line, self.head),
                 _ => Err(LineError::NotARecord),
             };
             let (record, head) = match outcome {
@@ -259,14 +269,14 @@ impl History {
     }
 
     /// Goes on behind a good line.
-    fn go_on(&mut self, record: Record, head: Head, length_bytes: usize) -> (Record, Head) {
+    fn go_on(&mut self, record: R, head: Head, length_bytes: usize) -> (R, Head) {
         let reader = self.reader.as_mut().expect("a line is read in a segment");
         let start = reader.offset_bytes;
         reader.offset_bytes += length_bytes as u64;
         match &mut reader.batch {
-            Some(batch) if batch.first == record.batch => batch.bytes.end = reader.offset_bytes,
+            Some(batch) if batch.first == record.batch() => batch.bytes.end = reader.offset_bytes,
             batch => {
-                *batch = Some(Batch { first: record.batch, before: self.head, bytes: start..reader.offset_bytes });
+                *batch = Some(Batch { first: record.batch(), before: self.head, bytes: start..reader.offset_bytes });
             }
         }
         reader.line_number += 1;
@@ -308,7 +318,7 @@ impl History {
     }
 
     /// Has others read a segment ahead, if it is long.
-    fn read_ahead(&mut self, segment: &Path) -> io::Result<Option<Ahead>> {
+    fn read_ahead(&mut self, segment: &Path) -> io::Result<Option<Ahead<R>>> {
         if !self.help.is_worth(self.storage.length_bytes(segment)?) {
             return Ok(None);
         }
@@ -344,7 +354,7 @@ impl History {
             // What was read before and what is there now must not be judged together: between the
             // two the unfinished line may have become whole, and later batches may follow it.
             let end = tail.iter().position(|byte| *byte == b'\n');
-            let now = end.map(|end| line::decode(&tail[..end], self.head));
+            let now = end.map(|end| line::decode_as::<R>(&tail[..end], self.head));
             if matches!(now, Some(Ok(_) | Err(LineError::Foreign(_)))) {
                 let again = reader.input.seek(SeekFrom::Start(reader.offset_bytes));
                 return again.map(|_| ()).map_err(|source| HistoryError::Unreadable { path, source });
@@ -360,9 +370,9 @@ impl History {
     }
 }
 
-impl Iterator for History {
+impl<R: FromLine> Iterator for History<R> {
     /// A record, and the head that it makes.
-    type Item = Result<(Record, Head), HistoryError>;
+    type Item = Result<(R, Head), HistoryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -432,7 +442,7 @@ mod tests {
     }
 
     /// Everything that can be seen of a reading, to its end.
-    fn reading(folder: &Path, help: Help, team: Option<Arc<Team>>) -> String {
+    fn reading(folder: &Path, help: Help, team: Option<Arc<Team<Record>>>) -> String {
         let mut history = History { help, team, ..History::open(folder).unwrap() };
         let read: Vec<_> = history.by_ref().collect();
         let History { head, bytes_read, ended, .. } = history;

@@ -19,7 +19,7 @@ use crate::domain::event::Event;
 use crate::domain::event::json::CompactJson;
 use crate::domain::hash::{ChainHash, hex};
 use crate::domain::ids::Sequence;
-use crate::domain::record::{Head, Record, RecordedAt};
+use crate::domain::record::{Head, PlacedEvent, Record, RecordedAt};
 
 /// The end of a line that the hash does not cover: `,"hash":"`, 64 digits, `"}`.
 const SEAL_BYTES: usize = 75;
@@ -103,8 +103,45 @@ pub fn stated_hash(line: &[u8]) -> Option<ChainHash> {
     parse_seal(seal)
 }
 
+/// What a reader wants of a line.
+pub trait FromLine: Sized + Send + 'static {
+    /// Takes an event in its place, and its text as it was kept.
+    fn new(placed: PlacedEvent, json: &str) -> Self;
+
+    /// The first sequence of its batch.
+    fn batch(&self) -> Sequence;
+}
+
+/// Everything.
+impl FromLine for Record {
+    fn new(PlacedEvent { sequence, batch, recorded_at, event }: PlacedEvent, json: &str) -> Self {
+        let json = CompactJson::known(json);
+        Self { sequence, batch, recorded_at, event, digest: json.digest(), json }
+    }
+
+    fn batch(&self) -> Sequence {
+        self.batch
+    }
+}
+
+/// What the rules need: the text is neither copied nor digested, which costs as much as proving it.
+impl FromLine for PlacedEvent {
+    fn new(placed: PlacedEvent, _json: &str) -> Self {
+        placed
+    }
+
+    fn batch(&self) -> Sequence {
+        self.batch
+    }
+}
+
 /// Reads a line without its end of line, as the one that follows `head`.
 pub fn decode(line: &[u8], head: Head) -> Result<(Record, Head), LineError> {
+    decode_as(line, head)
+}
+
+/// The same for a reader that may want less.
+pub fn decode_as<R: FromLine>(line: &[u8], head: Head) -> Result<(R, Head), LineError> {
     let (header, rest) = parse_header(line).ok_or(LineError::NotARecord)?;
     let expected = head.sequence.next();
     if header.sequence != expected {
@@ -122,7 +159,7 @@ pub fn decode(line: &[u8], head: Head) -> Result<(Record, Head), LineError> {
 }
 
 /// Reads the rest of a line whose hash is right, up to its seal.
-fn decode_sealed(header: Header, rest: &[u8]) -> Result<Record, ForeignRecord> {
+fn decode_sealed<R: FromLine>(header: Header, rest: &[u8]) -> Result<R, ForeignRecord> {
     let Header { format, sequence, batch } = header;
     if format != FORMAT {
         return Err(ForeignRecord::OtherFormat(format));
@@ -130,13 +167,12 @@ fn decode_sealed(header: Header, rest: &[u8]) -> Result<Record, ForeignRecord> {
     if batch > sequence || batch == Sequence::ZERO {
         return Err(ForeignRecord::WrongBatch { batch });
     }
-    let (recorded_at, event) = parse_rest(rest).ok_or(ForeignRecord::WrongFields)?;
-    let json = CompactJson::from_kept(event);
-    let event = Event::from_kept(event).map_err(|problems| {
+    let (recorded_at, json) = parse_rest(rest).ok_or(ForeignRecord::WrongFields)?;
+    let event = Event::from_kept(json).map_err(|problems| {
         let words: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.pointer, problem.detail)).collect();
         ForeignRecord::WrongEvent(words.join("; "))
     })?;
-    Ok(Record { sequence, batch, recorded_at, event, digest: json.digest(), json })
+    Ok(R::new(PlacedEvent { sequence, batch, recorded_at, event }, json))
 }
 
 /// Whether some beginning of `bytes` is the whole record that follows `head`; its length.

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use crate::application::ports::StoreError;
-use crate::infrastructure::sql::rows::Chunk;
+use crate::infrastructure::sql::rows::{Chunk, Keys};
 use crate::infrastructure::sql::{Dialect, FileNumber, failed};
 
 /// What a line is for.
@@ -85,9 +85,9 @@ impl<D: Dialect> Line<D> {
 
     /// Fetches all rows of one statement that only reads. A connection that ended while nobody used
     /// it, because the server was restarted or somebody tidied up, is no reason to have no answer.
-    pub async fn fetch(&self, statement: &'static str, keys: Option<String>) -> Result<Vec<D::Row>, StoreError> {
+    pub async fn fetch(&self, statement: &'static str, keys: Option<&Keys>) -> Result<Vec<D::Row>, StoreError> {
         let mut line = self.take().await?;
-        let mut fetched = line.fetch(statement, keys.clone()).await;
+        let mut fetched = line.fetch(statement, keys).await;
         if fetched.as_ref().is_err_and(|error| line.was_kept && has_ended(error)) {
             drop(line);
             line = self.take().await?;
@@ -130,8 +130,17 @@ impl<D: Dialect> InUse<'_, D> {
     }
 
     /// Fetches all rows that a statement gives.
-    pub async fn fetch(&mut self, statement: &'static str, keys: Option<String>) -> Result<Vec<D::Row>, sqlx::Error> {
+    pub async fn fetch(&mut self, statement: &'static str, keys: Option<&Keys>) -> Result<Vec<D::Row>, sqlx::Error> {
         in_time(self.limit, D::fetch(&mut self.connection, statement, keys)).await
+    }
+
+    /// Shows each row that a statement gives.
+    pub async fn fetch_each(
+        &mut self,
+        statement: &'static str,
+        show: impl FnMut(&D::Row) -> Result<(), sqlx::Error> + Send,
+    ) -> Result<(), sqlx::Error> {
+        in_time(self.limit, D::fetch_each(&mut self.connection, statement, show)).await
     }
 
     /// All went well: the next user may have the connection.

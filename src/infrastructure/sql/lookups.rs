@@ -3,17 +3,23 @@
 //! The counterpart of the writer's group commit, and for the same reason: the round trip to a
 //! database costs far more than finding one row more. No timer: a lone query is sent at once, a
 //! thousand share a few statements.
+//!
+//! The task that sends is woken by the first query that comes, and would run before the requests that
+//! have arrived with it are read. So it lets everybody else who can run go first, once: to do that
+//! again would make statements larger still, and leave processors idle meanwhile.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 
 use crate::application::ports::{Seen, StoreError};
+use crate::domain::hashing::{HashMap, HashSet};
 use crate::domain::record::Head;
+use crate::infrastructure::sql::tables::MAX_KEYS;
 
 /// How many lookups share one statement at most.
-const MAX_GROUP: usize = 256;
+const MAX_GROUP: usize = MAX_KEYS;
 /// How many lookups may wait; a further one waits for its place, within its caller's time limit.
 const MAX_WAITING: usize = 4_096;
 
@@ -38,6 +44,12 @@ pub struct Found<K, V> {
     pub checkpoint: Head,
 }
 
+impl<K, V> Default for Found<K, V> {
+    fn default() -> Self {
+        Self { values: HashMap::default(), checkpoint: Head::default() }
+    }
+}
+
 impl<K, V> Lookups<K, V>
 where
     K: Eq + Hash + Clone + Send + Sync + 'static,
@@ -53,6 +65,7 @@ where
         tokio::spawn(async move {
             let mut group = Vec::with_capacity(MAX_GROUP);
             while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
+                gather(&mut group, &mut waiting).await;
                 answer(&mut group, &read).await;
             }
         });
@@ -68,6 +81,16 @@ where
     }
 }
 
+/// Takes in who else is about to ask.
+async fn gather<K, V>(group: &mut Vec<Lookup<K, V>>, waiting: &mut mpsc::Receiver<Lookup<K, V>>) {
+    yield_now().await;
+    while group.len() < MAX_GROUP
+        && let Ok(lookup) = waiting.try_recv()
+    {
+        group.push(lookup);
+    }
+}
+
 async fn answer<K, V, R>(group: &mut Vec<Lookup<K, V>>, read: &impl Fn(Vec<K>) -> R)
 where
     K: Eq + Hash + Clone,
@@ -76,10 +99,8 @@ where
 {
     // A caller that gave up needs no row.
     group.retain(|lookup| !lookup.reply.is_closed());
-    let mut keys: Vec<K> = group.iter().map(|lookup| lookup.key.clone()).collect();
-    let mut seen = std::collections::HashSet::with_capacity(keys.len());
-    keys.retain(|key| seen.insert(key.clone()));
-    let found = read(keys).await;
+    let keys: HashSet<K> = group.iter().map(|lookup| lookup.key.clone()).collect();
+    let found = read(keys.into_iter().collect()).await;
     for Lookup { key, reply } in group.drain(..) {
         let seen = found.as_ref().map_err(StoreError::clone).and_then(|found| {
             let value = found.values.get(&key).cloned().transpose()?;
@@ -87,5 +108,45 @@ where
         });
         // The caller may have given up meanwhile.
         let _ = reply.send(seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::try_join_all;
+
+    use super::*;
+
+    /// Asks with so many tasks at once, each one more time after its answer; says how many statements
+    /// that took. The database answers at once: what is shared is shared by gathering alone.
+    async fn statements_for(clients: u32) -> usize {
+        let statements = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&statements);
+        let lookups = Arc::new(Lookups::start(move |keys: Vec<u32>| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let values = keys.into_iter().map(|key| (key, Ok(key * 2))).collect();
+            async { Ok(Found { values, checkpoint: Head::default() }) }
+        }));
+        let ask = |client: u32| {
+            let lookups = Arc::clone(&lookups);
+            async move {
+                for key in [client, client + 1] {
+                    assert_eq!(lookups.find(key).await.unwrap().value, Some(key * 2));
+                }
+            }
+        };
+        try_join_all((0..clients).map(|client| tokio::spawn(ask(client)))).await.unwrap();
+        statements.load(Ordering::Relaxed)
+    }
+
+    /// One thread: how many threads take turns is the system's business.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn requests_that_arrive_together_share_a_statement() {
+        assert_eq!(statements_for(1).await, 2, "a lone one waits for nobody");
+        let shared = statements_for(64).await;
+        assert!(shared <= 16, "{shared} statements for 128 lookups by 64 clients");
     }
 }

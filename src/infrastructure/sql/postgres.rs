@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
@@ -21,9 +22,9 @@ use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::{NoAnswer, Role};
-use crate::infrastructure::sql::rows::Chunk;
-use crate::infrastructure::sql::statements::{Statements, statements};
+use crate::infrastructure::sql::rows::{Chunk, Keys};
 use crate::infrastructure::sql::store::SqlStore;
+use crate::infrastructure::sql::tables::Table;
 use crate::infrastructure::sql::{Dialect, Done, SqlLimits, failed, not_migrated};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -117,7 +118,6 @@ const READER_SETTINGS: [(&str, &str); 6] = [
 ];
 
 impl Dialect for Postgres {
-    const STATEMENTS: Statements = statements!("json_array_elements($1::json) AS rows(value)");
     // Not `READ WRITE`: who runs a server may have good reasons to make its transactions read-only.
     const BEGIN_WRITING: &'static str = "BEGIN";
     // Without the lock a backup could be put back between this look and the writing.
@@ -150,12 +150,28 @@ impl Dialect for Postgres {
         sqlx::query(rows.table.for_json()).bind(rows.to_json()).execute(connection).await.map(|_| ())
     }
 
-    async fn fetch(connection: &mut PgConnection, statement: &'static str, keys: Option<String>) -> Done<Vec<PgRow>> {
+    fn finding(table: &'static Table, _keys: usize) -> &'static str {
+        table.find_by_json()
+    }
+
+    async fn fetch(connection: &mut PgConnection, statement: &'static str, keys: Option<&Keys>) -> Done<Vec<PgRow>> {
         let mut query = sqlx::query(statement);
         if let Some(keys) = keys {
-            query = query.bind(keys);
+            query = query.bind(keys.to_json());
         }
         query.fetch_all(connection).await
+    }
+
+    async fn fetch_each(
+        connection: &mut PgConnection,
+        statement: &'static str,
+        mut show: impl FnMut(&PgRow) -> Done<()> + Send,
+    ) -> Done<()> {
+        let mut rows = sqlx::query(statement).fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            show(&row)?;
+        }
+        Ok(())
     }
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
@@ -338,8 +354,12 @@ async fn drop_on(store: &SqlStore<Postgres>, statement: &'static str) -> Result<
 }
 
 /// What the projection of a database holds, read beside whoever writes it.
-pub async fn contents_of(options: &PgConnectOptions, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
-    look_into(options, limits, async |store| store.contents().await).await
+pub async fn contents_of(
+    options: &PgConnectOptions,
+    limits: SqlLimits,
+    begun: &dyn Fn(Head),
+) -> Result<Option<(Head, Rows)>, StoreError> {
+    look_into(options, limits, async |store| store.contents_begun(begun).await).await
 }
 
 /// The checkpoint in a database.

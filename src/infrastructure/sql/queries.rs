@@ -4,19 +4,18 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Serialize;
 
 use crate::application::ports::{LockerRepository, ReservationRepository, Seen, StoreError};
 use crate::domain::ids::{CompartmentId, LockerId, ReservationId};
-use crate::domain::record::Head;
 use crate::domain::rows::{CompartmentStatus, LockerSummary, ReservationStatus};
 use crate::infrastructure::sql::line::Line;
 use crate::infrastructure::sql::lookups::{Found, Lookups};
 use crate::infrastructure::sql::rows::{
-    Cells, Read, json_rows, read_checkpoint, read_compartment, read_compartment_id, read_locker, read_locker_id,
+    Cells, Keys, Read, read_checkpoint, read_compartment, read_compartment_id, read_locker, read_locker_id,
     read_reservation, read_reservation_id,
 };
 use crate::infrastructure::sql::store::SqlStore;
+use crate::infrastructure::sql::tables::{COMPARTMENTS, Cell, LOCKERS, RESERVATIONS, Table};
 use crate::infrastructure::sql::{Dialect, failed};
 
 /// The repositories of a SQL database. A key is a tuple: the columns that are looked up.
@@ -32,24 +31,29 @@ impl SqlQueries {
     pub fn start<D: Dialect>(store: &Arc<SqlStore<D>>) -> Self {
         Self {
             lockers: Kind {
-                statement: D::STATEMENTS.find_lockers,
+                table: &LOCKERS,
                 key_column: "locker_id",
+                cells: |(locker,): &(LockerId,), cells| cells.push(Cell::Text(locker.to_shared())),
                 line: |store| &store.lockers,
                 key: |row| Ok((read_locker_id(row)?,)),
                 value: read_locker,
             }
             .lookups(store),
             compartments: Kind {
-                statement: D::STATEMENTS.find_compartments,
+                table: &COMPARTMENTS,
                 key_column: "compartment_id",
+                cells: |(locker, compartment): &(LockerId, CompartmentId), cells| {
+                    cells.extend([Cell::Text(locker.to_shared()), Cell::Text(compartment.to_shared())]);
+                },
                 line: |store| &store.compartments,
                 key: |row| Ok((read_locker_id(row)?, read_compartment_id(row)?)),
                 value: |row| read_compartment(row).map(|row| row.status),
             }
             .lookups(store),
             reservations: Kind {
-                statement: D::STATEMENTS.find_reservations,
+                table: &RESERVATIONS,
                 key_column: "reservation_id",
+                cells: |(reservation,): &(ReservationId,), cells| cells.push(Cell::Text(reservation.to_shared())),
                 line: |store| &store.reservations,
                 key: |row| Ok((read_reservation_id(row)?,)),
                 value: read_reservation,
@@ -61,9 +65,10 @@ impl SqlQueries {
 
 /// How one kind of thing is found.
 struct Kind<D: Dialect, K, V> {
-    statement: &'static str,
+    table: &'static Table,
     /// Null in the row that tells only of the checkpoint.
     key_column: &'static str,
+    cells: fn(&K, &mut Vec<Cell>),
     line: fn(&SqlStore<D>) -> &Line<D>,
     key: fn(&D::Row) -> Read<K>,
     value: fn(&D::Row) -> Read<V>,
@@ -71,7 +76,7 @@ struct Kind<D: Dialect, K, V> {
 
 impl<D: Dialect, K, V> Kind<D, K, V>
 where
-    K: Eq + Hash + Clone + Serialize + Send + Sync + 'static,
+    K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     fn lookups(self, store: &Arc<SqlStore<D>>) -> Lookups<K, V> {
@@ -84,8 +89,16 @@ where
 
     async fn find(&self, store: &SqlStore<D>, keys: &[K]) -> Result<Found<K, V>, StoreError> {
         let reading = failed("could not be read");
-        let rows = (self.line)(store).fetch(self.statement, Some(json_rows(keys.iter()))).await?;
-        let checkpoint = rows.first().map_or(Ok(Head::default()), read_checkpoint).map_err(&reading)?;
+        let mut cells = Vec::with_capacity(keys.len() * self.table.key_width());
+        for key in keys {
+            (self.cells)(key, &mut cells);
+        }
+        let statement = D::finding(self.table, keys.len());
+        let rows = (self.line)(store).fetch(statement, Some(&Keys { table: self.table, cells })).await?;
+        // Without a checkpoint nothing is known of whatever there may be.
+        let tells_checkpoint = |row: &&D::Row| !matches!(row.optional_text("chain_hash"), Ok(None));
+        let Some(row) = rows.iter().find(tells_checkpoint) else { return Ok(Found::default()) };
+        let checkpoint = read_checkpoint(row).map_err(&reading)?;
         let read = |row: &D::Row| match row.optional_text(self.key_column) {
             Ok(None) => None,
             Ok(Some(_)) => Some((self.key)(row).map(|key| (key, (self.value)(row).map_err(&reading)))),

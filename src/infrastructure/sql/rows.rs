@@ -91,8 +91,26 @@ pub fn chunks(rows: &Rows, head: Head) -> impl Iterator<Item = Chunk> + Send {
     lockers.chain(compartments).chain(reservations).chain([Chunk { table: &CHECKPOINT, cells }])
 }
 
-/// Rows of cells, or keys, as one parameter.
-pub fn json_rows(rows: impl Iterator<Item = impl Serialize>) -> String {
+/// Keys of one table, cell by cell.
+#[derive(Debug)]
+pub struct Keys {
+    pub table: &'static Table,
+    pub cells: Vec<Cell>,
+}
+
+impl Keys {
+    pub fn count(&self) -> usize {
+        self.cells.len() / self.table.key_width()
+    }
+
+    /// As one parameter: a JSON array of arrays.
+    pub fn to_json(&self) -> String {
+        json_rows(self.cells.chunks(self.table.key_width()))
+    }
+}
+
+/// Rows of cells as one parameter.
+fn json_rows(rows: impl Iterator<Item = impl Serialize>) -> String {
     let rows: Vec<_> = rows.collect();
     serde_json::to_string(&rows).expect("texts, numbers and booleans have a JSON form")
 }

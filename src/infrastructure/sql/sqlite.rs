@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::migrate::Migrator;
 use sqlx::query::Query;
 use sqlx::sqlite::{
@@ -18,17 +19,25 @@ use crate::application::ports::{Projection, Removal, StoreError, Successor};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::sql::line::Role;
-use crate::infrastructure::sql::rows::Chunk;
+use crate::infrastructure::sql::rows::{Chunk, Keys};
 use crate::infrastructure::sql::sqlite_file::{SqliteReplacement, file_number, rest};
-use crate::infrastructure::sql::statements::{SELECT_CHECKPOINT, Statements, statements};
+use crate::infrastructure::sql::statements::SELECT_CHECKPOINT;
 use crate::infrastructure::sql::store::SqlStore;
-use crate::infrastructure::sql::tables::Cell;
+use crate::infrastructure::sql::tables::{Cell, MAX_KEYS, Table};
 use crate::infrastructure::sql::{Dialect, Done, FileNumber, SqlLimits, failed, not_migrated};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// What the file that is being made may have of its pages in memory: 64 MiB, as SQLite spells that.
 const FRESH_CACHE: &str = "-65536";
+
+/// How many rows SQLite's thread may be ahead of whoever reads a whole table.
+const READ_AHEAD_ROWS: usize = 4_096;
+
+/// What a reader may have of the file's pages in memory: 8 MiB. A page that is not there has to be
+/// asked of the system, which costs about as much as finding a row. Not mapped into memory instead:
+/// a disk that fails would then end the process, and not one query.
+const READER_CACHE: &str = "-8192";
 
 const OPENING: &str = "could not be opened";
 
@@ -63,7 +72,6 @@ impl SqlitePlace {
 }
 
 impl Dialect for Sqlite {
-    const STATEMENTS: Statements = statements!("json_each($1)");
     // A transaction that begins to write later is refused at once when another one writes.
     const BEGIN_WRITING: &'static str = "BEGIN IMMEDIATE";
     const SELECT_CHECKPOINT_TO_WRITE: &'static str = SELECT_CHECKPOINT;
@@ -92,7 +100,19 @@ impl Dialect for Sqlite {
                 .synchronous(SqliteSynchronous::Off)
                 // What a transaction changes is written once, and not on the way as well.
                 .pragma("cache_size", FRESH_CACHE),
-            (_, access) => options.read_only(true).immutable(access == Access::AtRest),
+            (_, access @ (Access::ReadOnly | Access::AtRest)) => options
+                .read_only(true)
+                .immutable(access == Access::AtRest)
+                // Whole tables are read here: that takes its time, and a thread that is woken for every
+                // few rows takes twice that.
+                .disable_statement_logging()
+                .row_buffer_size(READ_AHEAD_ROWS),
+            (Role::Reader, Access::Writable | Access::Fresh) => options
+                .read_only(true)
+                .pragma("cache_size", READER_CACHE)
+                // A full group's rows and the checkpoint: the thread that reads them need not wait for
+                // whoever takes them.
+                .row_buffer_size(MAX_KEYS + 1),
         };
         let mut connection = options.connect().await.map_err(failed(OPENING))?;
         if role == Role::Writer {
@@ -125,16 +145,29 @@ impl Dialect for Sqlite {
         Ok(())
     }
 
+    fn finding(table: &'static Table, keys: usize) -> &'static str {
+        table.find_by_values(keys)
+    }
+
     async fn fetch(
         connection: &mut SqliteConnection,
         statement: &'static str,
-        keys: Option<String>,
+        keys: Option<&Keys>,
     ) -> Done<Vec<SqliteRow>> {
-        let mut query = sqlx::query(statement);
-        if let Some(keys) = keys {
-            query = query.bind(keys);
+        let cells = keys.into_iter().flat_map(|keys| &keys.cells);
+        cells.cloned().fold(sqlx::query(statement), bind).fetch_all(connection).await
+    }
+
+    async fn fetch_each(
+        connection: &mut SqliteConnection,
+        statement: &'static str,
+        mut show: impl FnMut(&SqliteRow) -> Done<()> + Send,
+    ) -> Done<()> {
+        let mut rows = sqlx::query(statement).fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            show(&row)?;
         }
-        query.fetch_all(connection).await
+        Ok(())
     }
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
@@ -205,8 +238,12 @@ pub(super) async fn settle(store: &SqlStore<Sqlite>) -> Result<(), StoreError> {
 }
 
 /// What an existing file holds.
-pub async fn contents_of(path: &Path, limits: SqlLimits) -> Result<Option<(Head, Rows)>, StoreError> {
-    look_into(path, limits, async |store| store.contents().await).await
+pub async fn contents_of(
+    path: &Path,
+    limits: SqlLimits,
+    begun: &dyn Fn(Head),
+) -> Result<Option<(Head, Rows)>, StoreError> {
+    look_into(path, limits, async |store| store.contents_begun(begun).await).await
 }
 
 /// The checkpoint in an existing file.

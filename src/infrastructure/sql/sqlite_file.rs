@@ -211,7 +211,7 @@ mod tests {
         replacement.take_place().unwrap();
         fs::remove_file(neighbour).unwrap();
         assert_eq!(names(&folder), [file.file_name().unwrap().to_str().unwrap()]);
-        assert_eq!(contents_of(&file, LIMITS).await.unwrap(), Some((head, Rows::default())));
+        assert_eq!(contents_of(&file, LIMITS, &|_| {}).await.unwrap(), Some((head, Rows::default())));
     }
 
     #[tokio::test]

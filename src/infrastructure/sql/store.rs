@@ -70,6 +70,17 @@ impl<D: Dialect> SqlStore<D> {
         ]
     }
 
+    /// Everything that is stored. Tells the checkpoint before the rest is read, each time that the
+    /// reading begins.
+    pub(super) async fn contents_begun(&self, begun: &dyn Fn(Head)) -> Result<(Head, Rows), StoreError> {
+        self.in_one_moment(WHOLE_TABLE_LIMIT, async |line| {
+            let head = stored_checkpoint(line).await?;
+            begun(head);
+            Ok((head, stored_rows(line).await?))
+        })
+        .await
+    }
+
     async fn write(&self, rows: &Rows, from: Head, to: Head) -> Result<Standing, StoreError> {
         if self.writer.has_lost_its_file() {
             // All together: a file that is closed takes the companions away that it knows by name.
@@ -141,12 +152,26 @@ async fn checkpoint_by<D: Dialect>(line: &mut InUse<'_, D>, statement: &'static 
     rows.first().map_or_else(|| Ok(Head::default()), read_checkpoint)
 }
 
-async fn read_table<D: Dialect, T>(
+async fn stored_rows<D: Dialect>(line: &mut InUse<'_, D>) -> Result<Rows, Error> {
+    Ok(Rows {
+        lockers: read_table(line, SELECT_LOCKERS, read_locker).await?,
+        compartments: read_table(line, SELECT_COMPARTMENTS, read_compartment).await?,
+        reservations: read_table(line, SELECT_RESERVATIONS, read_reservation).await?,
+    })
+}
+
+async fn read_table<D: Dialect, T: Send>(
     line: &mut InUse<'_, D>,
     statement: &'static str,
     read: fn(&D::Row) -> Read<T>,
 ) -> Result<Vec<T>, Error> {
-    line.fetch(statement, None).await?.iter().map(read).collect()
+    let mut all = Vec::new();
+    let show = |row: &D::Row| {
+        all.push(read(row)?);
+        Ok(())
+    };
+    line.fetch_each(statement, show).await?;
+    Ok(all)
 }
 
 async fn write_all<D: Dialect>(line: &mut InUse<'_, D>, rows: &Rows, head: Head) -> Result<(), Error> {
@@ -188,16 +213,8 @@ impl<D: Dialect> Projection for SqlStore<D> {
     }
 
     async fn contents(&self) -> Result<(Head, Rows), StoreError> {
-        self.in_one_moment(WHOLE_TABLE_LIMIT, async |line| {
-            let head = stored_checkpoint(line).await?;
-            let rows = Rows {
-                lockers: read_table(line, SELECT_LOCKERS, read_locker).await?,
-                compartments: read_table(line, SELECT_COMPARTMENTS, read_compartment).await?,
-                reservations: read_table(line, SELECT_RESERVATIONS, read_reservation).await?,
-            };
-            Ok((head, rows))
-        })
-        .await
+        let read = async |line: &mut InUse<'_, D>| Ok((stored_checkpoint(line).await?, stored_rows(line).await?));
+        self.in_one_moment(WHOLE_TABLE_LIMIT, read).await
     }
 
     async fn state_hashes(&self) -> Result<(Head, BTreeMap<LockerId, StateHash>), StoreError> {

@@ -1,10 +1,10 @@
-//! The tables of the projection, and the one statement that writes each: rows that are new are
-//! inserted, rows that are there are written anew.
+//! The tables of the projection, and for each the statement that writes it and the one that finds rows
+//! by their keys. What is written is inserted where it is new, and written anew where it is there.
 //!
-//! The databases get the rows in different ways. PostgreSQL takes any number of them as one JSON
+//! The databases get rows and keys in different ways. PostgreSQL takes any number of them as one JSON
 //! array: a round trip costs far more than reading that. SQLite has no round trip, and would spend
 //! two thirds of a transaction on reading JSON; it takes lists of values, in statements for 1, 2, 4,
-//! … rows, so that any number of rows needs a few of them and each stays prepared.
+//! … rows or keys, so that any number needs a few of them and each stays prepared.
 
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
@@ -18,8 +18,10 @@ pub struct Table {
     columns: &'static [Column],
     /// How many of the columns, from the first, are the key.
     key_columns: usize,
-    postgres: LazyLock<String>,
-    sqlite: [LazyLock<String>; SIZES],
+    written_on_postgres: LazyLock<String>,
+    written_on_sqlite: [LazyLock<String>; SIZES],
+    found_on_postgres: LazyLock<String>,
+    found_on_sqlite: [LazyLock<String>; SIZES],
 }
 
 #[derive(Debug)]
@@ -42,6 +44,9 @@ pub enum Cell {
 /// values, of which it takes up to 32,766.
 const SIZES: usize = 9;
 
+/// How many keys one statement finds at most.
+pub const MAX_KEYS: usize = 1 << (SIZES - 1);
+
 const fn text(name: &'static str) -> Column {
     Column { name, postgres_type: "TEXT" }
 }
@@ -54,24 +59,33 @@ const fn flag(name: &'static str) -> Column {
     Column { name, postgres_type: "BOOLEAN" }
 }
 
+/// A statement for each size.
+macro_rules! by_size {
+    ($table:ident . $statement:ident) => {
+        [
+            LazyLock::new(|| $table.$statement(1)),
+            LazyLock::new(|| $table.$statement(2)),
+            LazyLock::new(|| $table.$statement(4)),
+            LazyLock::new(|| $table.$statement(8)),
+            LazyLock::new(|| $table.$statement(16)),
+            LazyLock::new(|| $table.$statement(32)),
+            LazyLock::new(|| $table.$statement(64)),
+            LazyLock::new(|| $table.$statement(128)),
+            LazyLock::new(|| $table.$statement(256)),
+        ]
+    };
+}
+
 macro_rules! table {
     ($table:ident, $name:literal, $key_columns:literal, [$($column:expr),+]) => {
         pub static $table: Table = Table {
             name: $name,
             columns: &[$($column),+],
             key_columns: $key_columns,
-            postgres: LazyLock::new(|| $table.on_postgres()),
-            sqlite: [
-                LazyLock::new(|| $table.on_sqlite(1)),
-                LazyLock::new(|| $table.on_sqlite(2)),
-                LazyLock::new(|| $table.on_sqlite(4)),
-                LazyLock::new(|| $table.on_sqlite(8)),
-                LazyLock::new(|| $table.on_sqlite(16)),
-                LazyLock::new(|| $table.on_sqlite(32)),
-                LazyLock::new(|| $table.on_sqlite(64)),
-                LazyLock::new(|| $table.on_sqlite(128)),
-                LazyLock::new(|| $table.on_sqlite(256)),
-            ],
+            written_on_postgres: LazyLock::new(|| $table.write_on_postgres()),
+            written_on_sqlite: by_size!($table.write_on_sqlite),
+            found_on_postgres: LazyLock::new(|| $table.find_on_postgres()),
+            found_on_sqlite: by_size!($table.find_on_sqlite),
         };
     };
 }
@@ -103,18 +117,37 @@ impl Table {
         self.columns.len()
     }
 
+    /// How many cells a key has.
+    pub const fn key_width(&self) -> usize {
+        self.key_columns
+    }
+
     /// Writes rows that are given as one parameter, a JSON array of arrays.
     pub fn for_json(&'static self) -> &'static str {
-        &self.postgres
+        &self.written_on_postgres
     }
 
     /// Writes the first of so many rows, one parameter for each cell; how many of them.
     pub fn for_values(&'static self, rows: usize) -> (&'static str, usize) {
         let size = (rows.ilog2() as usize).min(SIZES - 1);
-        (&self.sqlite[size], 1 << size)
+        (&self.written_on_sqlite[size], 1 << size)
     }
 
-    fn on_postgres(&self) -> String {
+    /// Finds rows by keys that are given as one parameter, a JSON array of arrays. The checkpoint
+    /// stands beside every row, and once without a row where nothing is found: so a reader knows
+    /// which moment it saw.
+    pub fn find_by_json(&'static self) -> &'static str {
+        &self.found_on_postgres
+    }
+
+    /// Finds rows by so many keys, [`MAX_KEYS`] at most, one parameter for each cell. A statement may
+    /// be for more: a parameter that is not given is null, and no key is. The checkpoint is a row by
+    /// itself, of the same moment as the others: so a reader knows which one it saw.
+    pub fn find_by_values(&'static self, keys: usize) -> &'static str {
+        &self.found_on_sqlite[keys.next_power_of_two().ilog2() as usize]
+    }
+
+    fn write_on_postgres(&self) -> String {
         let value = |(at, column): (usize, &Column)| format!("CAST(value ->> {at} AS {})", column.postgres_type);
         let values: Vec<_> = self.columns.iter().enumerate().map(value).collect();
         format!(
@@ -125,9 +158,40 @@ impl Table {
         )
     }
 
-    fn on_sqlite(&self, rows: usize) -> String {
-        let row = format!("({})", vec!["?"; self.width()].join(", "));
-        format!("{} VALUES {}{}", self.insert(), vec![row.as_str(); rows].join(", "), self.or_update())
+    fn write_on_sqlite(&self, rows: usize) -> String {
+        format!("{} VALUES {}{}", self.insert(), values(rows, self.width()), self.or_update())
+    }
+
+    fn find_on_postgres(&self) -> String {
+        let name = self.name;
+        let is_key = self.is_key(|at| format!("value ->> {at}"));
+        format!(
+            "SELECT checkpoint.sequence, checkpoint.chain_hash, found.* FROM checkpoint LEFT JOIN \
+             (SELECT {name}.* FROM json_array_elements($1::json) AS rows(value) CROSS JOIN {name} WHERE {is_key}) \
+             AS found ON true WHERE checkpoint.id = 1"
+        )
+    }
+
+    fn find_on_sqlite(&self, keys: usize) -> String {
+        let Self { name, key_columns, .. } = *self;
+        let no_row: Vec<_> = self.columns.iter().map(|column| format!("NULL AS {}", column.name)).collect();
+        let names: Vec<_> = self.columns.iter().map(|column| column.name).collect();
+        format!(
+            "SELECT sequence, chain_hash, {} FROM checkpoint WHERE id = 1 UNION ALL \
+             SELECT NULL, NULL, {} FROM (VALUES {}) CROSS JOIN {name} WHERE {}",
+            no_row.join(", "),
+            names.join(", "),
+            values(keys, key_columns),
+            // So SQLite calls the columns of values.
+            self.is_key(|at| format!("column{}", at + 1)),
+        )
+    }
+
+    /// That a row has a key, given what stands for its columns.
+    fn is_key(&self, value: impl Fn(usize) -> String) -> String {
+        let keys = self.columns[..self.key_columns].iter().enumerate();
+        let are_equal: Vec<_> = keys.map(|(at, column)| format!("{} = {}", column.name, value(at))).collect();
+        are_equal.join(" AND ")
     }
 
     fn insert(&self) -> String {
@@ -145,6 +209,12 @@ impl Table {
         }
         clause
     }
+}
+
+/// So many rows of parameters.
+fn values(rows: usize, width: usize) -> String {
+    let row = format!("({})", vec!["?"; width].join(", "));
+    vec![row.as_str(); rows].join(", ")
 }
 
 #[cfg(test)]
@@ -168,6 +238,29 @@ mod tests {
                 2
             )
         );
+    }
+
+    #[test]
+    fn a_lookup_tells_the_checkpoint_too() {
+        assert_eq!(
+            RESERVATIONS.find_by_json(),
+            "SELECT checkpoint.sequence, checkpoint.chain_hash, found.* FROM checkpoint LEFT JOIN \
+             (SELECT reservations.* FROM json_array_elements($1::json) AS rows(value) CROSS JOIN reservations \
+             WHERE reservation_id = value ->> 0) AS found ON true WHERE checkpoint.id = 1"
+        );
+        assert_eq!(
+            COMPARTMENTS.find_by_values(2),
+            "SELECT sequence, chain_hash, NULL AS locker_id, NULL AS compartment_id, NULL AS degraded, \
+             NULL AS active_reservation FROM checkpoint WHERE id = 1 UNION ALL SELECT NULL, NULL, locker_id, \
+             compartment_id, degraded, active_reservation FROM (VALUES (?, ?), (?, ?)) CROSS JOIN compartments \
+             WHERE locker_id = column1 AND compartment_id = column2"
+        );
+    }
+
+    #[test]
+    fn any_number_of_keys_takes_one_statement() {
+        let sizes = |keys| LOCKERS.find_by_values(keys).matches('?').count();
+        assert_eq!([1, 2, 3, 5, 64, 65, MAX_KEYS].map(sizes), [1, 2, 4, 8, 64, 128, MAX_KEYS]);
     }
 
     #[test]

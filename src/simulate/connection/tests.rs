@@ -63,6 +63,28 @@ async fn what_breaks_off_or_is_no_http_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_head_has_its_limits() {
+    let with_lines = |lines: usize, bytes: usize| {
+        let lines = format!("x: {}\r\n", "y".repeat(bytes)).repeat(lines);
+        format!("HTTP/1.1 202 Accepted\r\n{lines}content-length: 0\r\n\r\n")
+    };
+    // One line of each is the content-length.
+    for (head, expected) in [
+        (with_lines(MAX_HEADERS - 1, 1), Ok(202)),
+        (with_lines(MAX_HEADERS, 1), Err("no HTTP: too many headers")),
+        (with_lines(1, MAX_HEAD_BYTES - 100), Ok(202)),
+        (with_lines(1, 4 * MAX_HEAD_BYTES), Err("the head of the answer has no end")),
+    ] {
+        // At once: a client that has read enough reads no more.
+        let read = read_from(head.as_bytes(), head.len()).await;
+        assert_eq!(
+            read.map(|answer| answer.status).map_err(|error| error.to_string()),
+            expected.map_err(str::to_owned)
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_comes_before_the_request_is_out_is_read_and_the_last() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::from(listener.local_addr().unwrap());

@@ -9,7 +9,7 @@ fn id(number: u8) -> EventId {
 }
 
 fn digest(text: &str) -> ContentDigest {
-    CompactJson::from_kept(text).digest()
+    CompactJson::known(text).digest()
 }
 
 fn at(second: u64) -> RecordedAt {

@@ -94,6 +94,17 @@ impl Folder {
         (u64::try_from(sequence).unwrap(), hash)
     }
 
+    /// The first column of what a query finds, whole numbers.
+    pub async fn numbers(&self, query: &'static str) -> Vec<i64> {
+        let mut connected = self.connect().await;
+        let numbers = match &mut connected {
+            Connected::Sqlite(connection) => sqlx::query_scalar(query).fetch_all(connection).await.unwrap(),
+            Connected::Postgres(connection) => sqlx::query_scalar(query).fetch_all(connection).await.unwrap(),
+        };
+        connected.close().await;
+        numbers
+    }
+
     /// Another program that works on the database and does not come to an end: nothing can be
     /// written until it is let go.
     pub async fn hold_up(&self) -> Holder {

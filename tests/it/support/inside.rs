@@ -20,7 +20,7 @@ use crate::support::server::{Answer, answer};
 use crate::support::{Folder, PATIENCE};
 
 pub struct Inside {
-    addr: SocketAddr,
+    pub addr: SocketAddr,
     stop: CancellationToken,
     end: JoinHandle<Result<(), ServeError>>,
     client: reqwest::Client,

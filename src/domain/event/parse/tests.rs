@@ -253,6 +253,8 @@ fn read_alike(text: &str) {
     if let Some(event) = plain::read(text) {
         let (envelope, content) = interpret(text);
         assert_eq!((envelope, content), (Ok(event.id), Ok(event)), "{text}");
+        let compacted = compact(text.as_bytes()).map(|json| json.as_str() == text);
+        assert_eq!(compacted, Ok(true), "{text}");
     }
 }
 
@@ -291,6 +293,9 @@ fn the_short_way_reads_nothing_that_the_long_way_does_not() {
         "\"severity\":3,",
         "\"type\":\"FaultReported\",",
         "99999999999999999999",
+        "\"firmware\":1,",
+        "\"weight_grams\":2,",
+        "\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":11,\"a\":12,",
         "{}",
         "\"\"",
     ];

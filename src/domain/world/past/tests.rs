@@ -1,6 +1,6 @@
-//! Random histories in two worlds: one keeps everything, the other forgets all the time, goes on
-//! from its present alone now and then, and has what it forgot handed back when it needs it. No
-//! answer tells them apart.
+//! Random histories in two worlds: one keeps everything, the other forgets all the time, everything
+//! that is past or some parts of it, goes on from its present alone now and then, and has what it
+//! forgot handed back when it needs it. No answer tells them apart.
 
 use std::collections::{HashMap, HashSet};
 
@@ -57,6 +57,8 @@ enum Step {
     },
     /// Forgets up to so many records before the end.
     Forget(u64),
+    /// The same for so many parts from this one on; the others keep what they have.
+    ForgetSome(usize, usize, u64),
     /// Goes on from the present alone, once everything is forgotten that can be.
     GoOn,
 }
@@ -65,7 +67,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let event = (1..60_u128, 0..2_usize, 0..3_usize, 0..12_usize, 0..8_usize);
     let event =
         event.prop_map(|(id, locker, door, kind, reservation)| Step::Event { id, locker, door, kind, reservation });
-    let step = prop_oneof![12 => event, 2 => (0..6_u64).prop_map(Step::Forget), 1 => Just(Step::GoOn)];
+    let some = (0..PARTS, 1..PARTS, 0..6_u64).prop_map(|(first, parts, end)| Step::ForgetSome(first, parts, end));
+    let step = prop_oneof![12 => event, 2 => (0..6_u64).prop_map(Step::Forget), 2 => some, 1 => Just(Step::GoOn)];
     prop::collection::vec(step, 1..150)
 }
 
@@ -117,7 +120,7 @@ impl Twins {
         let sequence = Sequence::new(self.records + 1);
         match decided {
             (Ok(one), Ok(other)) => {
-                let json = CompactJson::from_kept(&format!("{event:?}"));
+                let json = CompactJson::known(&format!("{event:?}"));
                 let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
                 let record = Record { sequence, batch: sequence, recorded_at, event, digest: json.digest(), json };
                 self.whole.apply(one, &record, &mut self.touched.0);
@@ -159,6 +162,12 @@ fn play(steps: Vec<Step>) -> Twins {
                 twins.take(event(id, locker, door, kind, reservation));
             }
             Step::Forget(before_the_end) => twins.forget(twins.records.saturating_sub(before_the_end)),
+            Step::ForgetSome(first, parts, before_the_end) => {
+                let up_to = Sequence::new(twins.records.saturating_sub(before_the_end));
+                for part in first..first + parts {
+                    twins.forgetful.forget_in(part % PARTS, up_to, |forgotten| twins.past.keep(forgotten));
+                }
+            }
             Step::GoOn => {
                 twins.forget(twins.records);
                 twins.forgetful = World::from_present(twins.forgetful.present());

@@ -17,8 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::vec;
 
-use crate::domain::record::{Head, Record};
-use crate::infrastructure::event_log::line;
+use crate::domain::record::Head;
+use crate::infrastructure::event_log::line::{self, FromLine};
 use crate::infrastructure::event_log::storage::Readable;
 
 /// How much one thread takes on at a time: some two hundred lines, which stay near the processor.
@@ -33,48 +33,45 @@ const MAX_PIECE_BYTES: usize = 32 << 20;
 const MAX_THREADS: usize = 4;
 
 /// The threads that help, beside the one that reads the history. They end with this.
-pub struct Team {
-    shared: Arc<Shared>,
+pub struct Team<R> {
+    shared: Arc<Shared<R>>,
     threads: Vec<JoinHandle<()>>,
     piece_bytes: usize,
 }
 
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct Shared<R> {
+    queue: Mutex<Queue<R>>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct Queue {
-    pieces: VecDeque<Arc<Piece>>,
+struct Queue<R> {
+    pieces: VecDeque<Arc<Piece<R>>>,
     is_closed: bool,
 }
 
 /// Some whole lines, and the head that they should follow.
-struct Piece {
+struct Piece<R> {
     before: Head,
-    work: Mutex<Work>,
+    work: Mutex<Work<R>>,
     done: Condvar,
 }
 
-enum Work {
+enum Work<R> {
     Open(Vec<u8>),
     Taken,
-    Done(Lines),
+    Done(Lines<R>),
 }
 
 /// What a piece holds.
-#[derive(Default)]
-struct Lines {
-    good: Vec<Line>,
+struct Lines<R> {
+    good: Vec<Line<R>>,
     /// Whether those are all of its lines.
     is_whole: bool,
 }
 
 /// A good line.
-pub struct Line {
-    pub record: Record,
+pub struct Line<R> {
+    pub record: R,
     /// The head that it makes.
     pub head: Head,
     /// With its end of line.
@@ -103,9 +100,10 @@ impl Help {
     }
 }
 
-impl Team {
+impl<R: FromLine> Team<R> {
     pub fn start(Help { threads, piece_bytes }: Help) -> Self {
-        let shared = Arc::<Shared>::default();
+        let queue = Mutex::new(Queue { pieces: VecDeque::new(), is_closed: false });
+        let shared = Arc::new(Shared { queue, changed: Condvar::new() });
         let helper = |_| {
             let shared = Arc::clone(&shared);
             // A system that gives no thread costs time and nothing else.
@@ -116,13 +114,13 @@ impl Team {
     }
 }
 
-impl fmt::Debug for Team {
+impl<R> fmt::Debug for Team<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Team").field("threads", &self.threads.len()).finish_non_exhaustive()
     }
 }
 
-impl Drop for Team {
+impl<R> Drop for Team<R> {
     fn drop(&mut self) {
         self.shared.queue().is_closed = true;
         self.shared.changed.notify_all();
@@ -132,11 +130,13 @@ impl Drop for Team {
     }
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+impl<R> Shared<R> {
+    fn queue(&self) -> MutexGuard<'_, Queue<R>> {
         self.queue.lock().expect("no holder of this lock can panic")
     }
+}
 
+impl<R: FromLine> Shared<R> {
     fn help(&self) {
         loop {
             let mut queue = self.queue();
@@ -155,8 +155,8 @@ impl Shared {
     }
 }
 
-impl Piece {
-    fn work(&self) -> MutexGuard<'_, Work> {
+impl<R: FromLine> Piece<R> {
+    fn work(&self) -> MutexGuard<'_, Work<R>> {
         self.work.lock().expect("no holder of this lock can panic")
     }
 
@@ -170,36 +170,40 @@ impl Piece {
         drop(work);
         // Should there be a line that makes this panic, nobody is to wait for it here: who reads on
         // from that line meets it again.
-        let lines = catch_unwind(|| read_lines(&bytes, self.before)).unwrap_or_default();
+        let lines = catch_unwind(|| read_lines(&bytes, self.before)).unwrap_or(Lines::NONE);
         *self.work() = Work::Done(lines);
         self.done.notify_all();
         true
     }
 
     /// What the piece holds, if that is known by now.
-    fn take(&self) -> Option<Lines> {
+    fn take(&self) -> Option<Lines<R>> {
         match &mut *self.work() {
-            Work::Done(lines) => Some(std::mem::take(lines)),
+            Work::Done(lines) => Some(std::mem::replace(lines, Lines::NONE)),
             Work::Open(_) | Work::Taken => None,
         }
     }
 
     /// Waits until the one who reads it has done so.
     fn wait(&self) {
-        let is_under_way = |work: &mut Work| !matches!(work, Work::Done(_));
+        let is_under_way = |work: &mut Work<R>| !matches!(work, Work::Done(_));
         drop(self.done.wait_while(self.work(), is_under_way).expect("no holder of this lock can panic"));
     }
 }
 
+impl<R> Lines<R> {
+    const NONE: Self = Self { good: Vec::new(), is_whole: false };
+}
+
 /// Reads whole lines, each with its end.
-fn read_lines(bytes: &[u8], mut head: Head) -> Lines {
+fn read_lines<R: FromLine>(bytes: &[u8], mut head: Head) -> Lines<R> {
     const USUAL_LINE_BYTES: usize = 300;
     let mut good = Vec::with_capacity(bytes.len() / USUAL_LINE_BYTES);
     let mut rest = bytes;
     while !rest.is_empty() {
         let mut behind = rest;
         let length_bytes = behind.skip_until(b'\n').expect("memory can be read");
-        let Ok((record, after)) = line::decode(&rest[..length_bytes - 1], head) else { break };
+        let Ok((record, after)) = line::decode_as(&rest[..length_bytes - 1], head) else { break };
         good.push(Line { record, head: after, length_bytes });
         (head, rest) = (after, behind);
     }
@@ -207,40 +211,40 @@ fn read_lines(bytes: &[u8], mut head: Head) -> Lines {
 }
 
 /// The lines of one file, read ahead.
-pub struct Ahead {
-    team: Arc<Team>,
+pub struct Ahead<R> {
+    team: Arc<Team<R>>,
     file: Box<dyn Readable>,
     /// What was read of the file and belongs to the next piece.
     rest: Vec<u8>,
     /// What the next piece has to follow; `None` when there is no next piece.
     stated: Option<Head>,
     /// The pieces under way, in their order.
-    pieces: VecDeque<Arc<Piece>>,
-    lines: vec::IntoIter<Line>,
+    pieces: VecDeque<Arc<Piece<R>>>,
+    lines: vec::IntoIter<Line<R>>,
 }
 
-impl fmt::Debug for Ahead {
+impl<R> fmt::Debug for Ahead<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ahead").field("pieces", &self.pieces.len()).finish_non_exhaustive()
     }
 }
 
-impl Drop for Ahead {
+impl<R> Drop for Ahead<R> {
     fn drop(&mut self) {
         // Nobody wants these any more.
         self.team.shared.queue().pieces.clear();
     }
 }
 
-impl Ahead {
+impl<R: FromLine> Ahead<R> {
     /// From the beginning of a file whose first line follows `head`.
-    pub fn start(team: &Arc<Team>, file: Box<dyn Readable>, head: Head) -> Self {
+    pub fn start(team: &Arc<Team<R>>, file: Box<dyn Readable>, head: Head) -> Self {
         let (pieces, lines) = (VecDeque::new(), Vec::new().into_iter());
         Self { team: Arc::clone(team), file, rest: Vec::new(), stated: Some(head), pieces, lines }
     }
 
     /// The line that follows `head`. After `None` this is over, though the file may hold more.
-    pub fn next(&mut self, head: Head) -> Option<Line> {
+    pub fn next(&mut self, head: Head) -> Option<Line<R>> {
         loop {
             if let Some(line) = self.lines.next() {
                 return Some(line);
@@ -257,7 +261,7 @@ impl Ahead {
     }
 
     /// Waits for a piece, and does not sit idle meanwhile.
-    fn finish(&self, piece: &Piece) -> Lines {
+    fn finish(&self, piece: &Piece<R>) -> Lines<R> {
         loop {
             if let Some(lines) = piece.take() {
                 return lines;

@@ -55,6 +55,9 @@ fn a_line_reads_back_as_the_record_it_was() {
     let written = record(42, 40);
     assert_eq!(read_after, after);
     assert_eq!((read.sequence, read.batch, read.recorded_at), (written.sequence, written.batch, written.recorded_at));
+    let (placed, placed_after): (PlacedEvent, _) = decode_as(&line, before).unwrap();
+    assert_eq!((placed_after, placed.sequence, placed.batch), (after, written.sequence, written.batch));
+    assert_eq!((placed.recorded_at, &placed.event), (written.recorded_at, &written.event));
     assert_eq!((read.event, read.json, read.digest), (written.event, written.json, written.digest));
 }
 
