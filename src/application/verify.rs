@@ -32,7 +32,8 @@ pub struct Report {
     pub reservations: u64,
     /// How long it took, reading the log and folding it included.
     pub elapsed_ms: u64,
-    /// How much of that the fold stood still, while rows of the projection were waited for or compared.
+    /// How much of that the fold which came to this report stood still, while rows of the projection
+    /// were waited for or compared; not what was read of them before it began.
     pub comparing_ms: u64,
     pub findings: Vec<Finding>,
     /// What is worth knowing and no finding.

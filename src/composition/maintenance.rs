@@ -169,8 +169,11 @@ fn verify_in(
         };
         let walked = walk(way, &storage.folder(), checkpoint, &mut rows, on_read);
         // What is wrong with the database is told before what is wrong with the log.
-        rows.map_or(Ok(None), |rows| rows())?;
-        walked
+        match rows.map(|rows| rows()).transpose()? {
+            // What was held against the log is not there any more.
+            Some(None) => Ok(None),
+            _ => walked,
+        }
     })
 }
 

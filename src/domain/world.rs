@@ -8,7 +8,8 @@
 //! What can never change again need not be held for ever: [`World::forget`] gives it up. Whoever
 //! calls that keeps it elsewhere, asks [`World::unknown`] before each decision, and hands over what
 //! is known of that one id as [`Recalled`]. Then every decision is the one of a world that forgot
-//! nothing.
+//! nothing. Who only wants to know whether a log is possible needs none of that: see
+//! [`World::forget_closed_by`].
 
 pub mod past;
 pub mod present;
@@ -208,7 +209,7 @@ impl World {
         rows
     }
 
-    /// The rows of everything, in a world that has forgotten nothing.
+    /// The rows of everything but the reservations that were forgotten.
     pub fn all_rows(&mut self) -> Rows {
         let mut rows = Rows::default();
         for (locker_id, locker) in &mut self.lockers {

@@ -107,7 +107,7 @@ impl RunWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_all(&self.pending)?;
         self.pending.clear();
-        self.file.sync_data()
+        self.file.sync_all()
     }
 
     /// Ends the run; it survives a crash as soon as its folder is synced.

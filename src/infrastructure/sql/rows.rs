@@ -204,7 +204,7 @@ pub fn read_reservation(row: &impl Cells) -> Read<ReservationStatus> {
     })
 }
 
-/// The checkpoint, also as it stands beside every row that is found.
+/// The checkpoint, by itself or, from PostgreSQL, as it stands beside every row that is found.
 pub fn read_checkpoint(row: &impl Cells) -> Read<Head> {
     let sequence = Sequence::new(count(row, "sequence")?);
     Ok(Head { sequence, chain_hash: text(row, "chain_hash", ChainHash::parse)? })

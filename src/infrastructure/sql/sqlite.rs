@@ -110,9 +110,9 @@ impl Dialect for Sqlite {
             (Role::Reader, Access::Writable | Access::Fresh) => options
                 .read_only(true)
                 .pragma("cache_size", READER_CACHE)
-                // A full group's rows and the checkpoint: the thread that reads them need not wait for
-                // whoever takes them.
-                .row_buffer_size(MAX_KEYS + 1),
+                // A full group's rows, the checkpoint and the word that this was all: the thread that
+                // reads them need not wait for whoever takes them.
+                .row_buffer_size(MAX_KEYS + 2),
         };
         let mut connection = options.connect().await.map_err(failed(OPENING))?;
         if role == Role::Writer {
