@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::Failure;
 use crate::bench::{Bench, Packing, contestant, lines, measure};
@@ -122,6 +123,7 @@ struct Point {
 
 /// Ours and the ceiling in turn: what the machine does meanwhile shows in both.
 async fn point(bench: &mut Bench, server: &Server, ceiling: &Server) -> Result<Point, Failure> {
+    at_rest(server).await;
     let events = head(server).await?;
     let time = bench.options.turn() / 2;
     let connections = bench.options.connections;
@@ -139,6 +141,19 @@ async fn point(bench: &mut Bench, server: &Server, ceiling: &Server) -> Result<P
     }
     eprintln!("  at {events} events: {:.0}/s", median(&ours));
     Ok(Point { events, ours, to_ceiling: median(&ratios) })
+}
+
+/// Waits until the server has done what it does by itself, at most a minute: what it still archives of
+/// millions of events that came in bulks would be taken for what the size of the log costs.
+async fn at_rest(server: &Server) {
+    for _ in 0..120 {
+        let before = server.cpu_seconds();
+        sleep(Duration::from_millis(500)).await;
+        if server.cpu_seconds() - before < 0.02 {
+            return;
+        }
+    }
+    eprintln!("  it does not come to rest");
 }
 
 fn by_size(points: &[Point]) -> Measure {
