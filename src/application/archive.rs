@@ -301,6 +301,37 @@ mod tests {
         heard.recv_timeout(Duration::from_secs(60)).expect("the archive is made anew");
     }
 
+    /// Makes the archive anew, and is not done before it is told so.
+    struct Anew {
+        at_work: Sender<()>,
+        done: Receiver<()>,
+    }
+
+    impl Archivist for Anew {
+        fn archive_more(&mut self, _: &dyn Fn() -> bool) -> Result<Option<Archived>, ArchiveFailure> {
+            self.at_work.send(()).unwrap();
+            let _ = self.done.recv();
+            Ok(None)
+        }
+
+        fn begin_anew(&mut self) -> Result<(), ArchiveFailure> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_an_archive_that_is_made_anew() {
+        let ((bell, hearing), (writer, _queue, progress)) = (Bell::new(), writer());
+        let ((at_work, heard), (_done, done)) = (channel(), channel());
+        bell.doubt();
+        let archivist = Box::new(Anew { at_work, done });
+        let _thread = start(archivist, (bell, hearing), Sequence::ZERO, writer, Arc::clone(&progress)).unwrap();
+        heard.recv_timeout(Duration::from_secs(60)).expect("it works");
+        let in_an_hour = tokio::time::Instant::now() + Duration::from_secs(3_600);
+        let waiting = progress.wait_for_archiver(Sequence::new(1), in_an_hour);
+        timeout(Duration::from_secs(10), waiting).await.expect("it relieves nobody yet");
+    }
+
     /// So many stretches of one record each.
     struct Behind {
         archived: u64,

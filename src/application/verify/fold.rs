@@ -193,4 +193,37 @@ mod tests {
         }
         assert!(outcomes.iter().all(|count| *count > 5), "both outcomes are tried: {outcomes:?}");
     }
+    /// A door whose only reservation came and went.
+    fn come_and_gone() -> Vec<Fact> {
+        let compartment_id = CompartmentId::parse("A").unwrap();
+        let reservation_id = ReservationId::parse("R").unwrap();
+        vec![
+            Fact::CompartmentRegistered(CompartmentRegistered { compartment_id: compartment_id.clone() }),
+            Fact::ReservationCreated(ReservationCreated { reservation_id: reservation_id.clone(), compartment_id }),
+            Fact::ReservationExpired(ReservationExpired { reservation_id, compartment_id: None }),
+        ]
+    }
+
+    /// Whether the quick fold doubts a log of these, the last under the id of the event `last_id`.
+    fn is_doubted(facts: Vec<Fact>, last_id: u128) -> bool {
+        let (mut quick, last) = (Fold::quick(), facts.len() as u128);
+        let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
+        for (fact, number) in facts.into_iter().zip(1..) {
+            let id = if number == last { last_id } else { number };
+            let event = Event { id: uuid::Uuid::from_u128(id).into(), locker_id: LockerId::parse("L").unwrap(), fact };
+            let sequence = Sequence::new(number as u64);
+            quick
+                .take(&PlacedEvent { sequence, batch: sequence, recorded_at, event })
+                .expect("nothing open forbids it");
+        }
+        quick.may_have_repeats()
+    }
+
+    #[test]
+    fn an_id_that_comes_again_is_doubted_though_what_had_it_is_forgotten() {
+        assert!(!is_doubted(come_and_gone(), 3));
+        assert!(is_doubted(come_and_gone(), 2), "an event id");
+        let again = come_and_gone().remove(1);
+        assert!(is_doubted([come_and_gone(), vec![again]].concat(), 4), "a reservation id");
+    }
 }
