@@ -205,13 +205,14 @@ mod tests {
     }
 
     /// Whether the quick fold doubts a log of these, the last under the id of the event `last_id`.
-    fn is_doubted(facts: Vec<Fact>, last_id: u128) -> bool {
-        let (mut quick, last) = (Fold::quick(), facts.len() as u128);
+    fn is_doubted(facts: Vec<Fact>, last_id: u64) -> bool {
+        let (mut quick, last) = (Fold::quick(), facts.len() as u64);
         let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
         for (fact, number) in facts.into_iter().zip(1..) {
             let id = if number == last { last_id } else { number };
-            let event = Event { id: uuid::Uuid::from_u128(id).into(), locker_id: LockerId::parse("L").unwrap(), fact };
-            let sequence = Sequence::new(number as u64);
+            let event =
+                Event { id: uuid::Uuid::from_u128(id.into()).into(), locker_id: LockerId::parse("L").unwrap(), fact };
+            let sequence = Sequence::new(number);
             quick
                 .take(&PlacedEvent { sequence, batch: sequence, recorded_at, event })
                 .expect("nothing open forbids it");
