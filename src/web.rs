@@ -7,6 +7,7 @@ pub mod batch;
 pub mod catalogue;
 pub mod events;
 pub mod extract;
+pub mod json;
 pub mod lockers;
 pub mod openapi;
 pub mod ops;

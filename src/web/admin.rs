@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use http_body_util::channel::Channel;
 use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use crate::domain::record::Head;
 use crate::web::App;
 use crate::web::batch;
 use crate::web::batch::intake::Dialect;
+use crate::web::json::Json;
 use crate::web::problem::Problem;
 
 /// How often a client hears how far a rebuild is.

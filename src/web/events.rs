@@ -1,20 +1,19 @@
 //! `POST /events`: the way in.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::warn;
 use utoipa::ToSchema;
 
 use crate::application::ingest::{Answer, Verdict};
 use crate::domain::event::parse::ReceivedEvent;
 use crate::web::SharedApp;
 use crate::web::extract::JsonBody;
+use crate::web::json::Json;
 use crate::web::openapi::EventSchema;
 use crate::web::problem::Problem;
-use crate::web::request_id::Mark;
+use crate::web::request_id::Note;
 
 /// What became of an event that was taken in, now or before.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,7 +68,7 @@ pub enum ReceiptStatus {
             headers(("retry-after" = u32, description = "Seconds to wait before the next attempt"))),
     ),
 )]
-pub async fn post_event(State(app): State<SharedApp>, mark: Mark, body: JsonBody) -> Result<Response, Problem> {
+pub async fn post_event(State(app): State<SharedApp>, body: JsonBody) -> Result<Response, Problem> {
     let place = app.writer.place()?;
     let event = ReceivedEvent::parse(&body.bytes).map_err(Problem::invalid_event)?;
     // The event has its own bytes: those that came must not wait with it.
@@ -88,10 +87,6 @@ pub async fn post_event(State(app): State<SharedApp>, mark: Mark, body: JsonBody
         Verdict::Invalid(problems) => return Err(Problem::invalid_event(problems)),
     };
     assert!(sequence <= durable.head().sequence, "an answer rests on synced history alone");
-    if !content_matches {
-        let total = app.progress.conflicting_duplicates();
-        mark.span().in_scope(|| warn!(%event_id, %sequence, total, "a known event_id came with another content"));
-    }
     let receipt = Receipt {
         event_id: event_id.to_string(),
         status: receipt_status,
@@ -99,5 +94,10 @@ pub async fn post_event(State(app): State<SharedApp>, mark: Mark, body: JsonBody
         recorded_at: recorded_at.to_string(),
         content_matches: (!content_matches).then_some(false),
     };
-    Ok((status, Json(receipt)).into_response())
+    let mut response = (status, Json(receipt)).into_response();
+    if !content_matches {
+        let total = app.progress.conflicting_duplicates();
+        response.extensions_mut().insert(Note::ContentDiffers { event_id, sequence, total });
+    }
+    Ok(response)
 }

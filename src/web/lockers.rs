@@ -1,6 +1,5 @@
 //! The state of lockers and their compartments.
 
-use axum::Json;
 use axum::extract::{Path, State};
 
 use crate::domain::ids::{CompartmentId, LockerId};
@@ -8,6 +7,7 @@ use crate::domain::rows::{CompartmentStatus, LockerSummary};
 use crate::web::SharedApp;
 use crate::web::catalogue::Code;
 use crate::web::extract::PathIds;
+use crate::web::json::Json;
 use crate::web::problem::Problem;
 
 /// The state of a locker

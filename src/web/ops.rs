@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,6 +9,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::web::catalogue::Code;
+use crate::web::json::Json;
 use crate::web::problem::Problem;
 use crate::web::{App, SharedApp};
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{OriginalUri, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -45,7 +45,7 @@ type FileKey = (String, bool);
 /// take some hundred kilobytes for every one that is slow to take it.
 pub async fn made_once(
     State(files): State<Files>,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     name: PathIds<String>,
     mut request: Request,
     next: Next,
@@ -100,18 +100,18 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// The pages' own answer for a file that they do not have is an empty one.
-pub async fn problem_for_missing_file(OriginalUri(uri): OriginalUri, request: Request, next: Next) -> Response {
+pub async fn problem_for_missing_file(uri: Uri, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     if response.status() == StatusCode::NOT_FOUND {
-        return no_such_page(OriginalUri(uri)).await.into_response();
+        return no_such_page(uri).await.into_response();
     }
     response
 }
 
-pub async fn no_such_page(OriginalUri(uri): OriginalUri) -> Problem {
+pub async fn no_such_page(uri: Uri) -> Problem {
     Problem::new(Code::NoSuchPage, format!("There is nothing at {:?}.", uri.path()))
 }
 
-pub async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
+pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(Code::MethodNotAllowed, format!("{:?} does not take {method}.", uri.path()))
 }

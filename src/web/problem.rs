@@ -14,6 +14,7 @@ use crate::domain::event::json;
 use crate::domain::ids::Sequence;
 use crate::domain::violation::{Involved, Violation};
 use crate::web::catalogue::Code;
+use crate::web::request_id::Note;
 
 /// What a client is told to wait before it tries again, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
@@ -46,13 +47,8 @@ pub struct Problem {
     #[schema(value_type = Conflict)]
     conflict: Option<Conflict>,
     #[serde(skip)]
-    cause: Option<Cause>,
+    note: Option<Note>,
 }
-
-/// The words of the database, for the operator and not for the client: a log line tells them. Goes
-/// with the answer, beside what is sent, to where the line can name the request.
-#[derive(Debug, Clone)]
-pub struct Cause(pub String);
 
 /// One thing that is wrong with an event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -99,7 +95,7 @@ impl Problem {
             code: entry.code,
             errors: Vec::new(),
             conflict: None,
-            cause: None,
+            note: None,
         }
     }
 
@@ -160,7 +156,9 @@ impl From<QueryError> for Problem {
             QueryError::TimedOut => Self::new(Code::DatabaseUnavailable, "The database did not answer in time."),
             QueryError::Store(error) => {
                 let detail = "The database cannot be read at the moment.";
-                Self { cause: Some(Cause(error.to_string())), ..Self::new(Code::DatabaseUnavailable, detail) }
+                // The database's own words are for the operator and not for the client.
+                let note = Some(Note::QueryFailed(error.to_string()));
+                Self { note, ..Self::new(Code::DatabaseUnavailable, detail) }
             }
         }
     }
@@ -173,8 +171,8 @@ impl Problem {
         let body = serde_json::to_vec(body).expect("texts and numbers have a JSON form");
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
-        if let Some(cause) = &self.cause {
-            response.extensions_mut().insert(cause.clone());
+        if let Some(note) = &self.note {
+            response.extensions_mut().insert(note.clone());
         }
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);

@@ -14,8 +14,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -25,8 +23,9 @@ use tower::ServiceExt;
 use tracing::{Instrument, Level, Span, debug, enabled, error, info_span, warn};
 use uuid::{Builder, Uuid};
 
+use crate::domain::ids::{EventId, Sequence};
 use crate::web::catalogue::Code;
-use crate::web::problem::{Cause, Problem};
+use crate::web::problem::Problem;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client; instead of a longer one a new one is made.
@@ -61,11 +60,27 @@ impl Mark {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Mark {
-    type Rejection = Infallible;
+/// What the log is to say of a request: a handler lays it into the extensions of its answer, because
+/// hardly any needs the mark for more than that.
+#[derive(Debug, Clone)]
+pub enum Note {
+    QueryFailed(String),
+    /// A repeated event whose content differs from the original's; so many there were by now.
+    ContentDiffers {
+        event_id: EventId,
+        sequence: Sequence,
+        total: u64,
+    },
+}
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers, &parts.method, &parts.uri))
+impl Note {
+    fn write(self) {
+        match self {
+            Self::QueryFailed(error) => warn!(%error, "a query failed"),
+            Self::ContentDiffers { event_id, sequence, total } => {
+                warn!(%event_id, %sequence, total, "a known event_id came with another content");
+            }
+        }
     }
 }
 
@@ -94,8 +109,8 @@ async fn routed(router: Router, request: Request<Incoming>, mark: &Mark) -> Resp
         Ok(Err(never)) => match never {},
         Err(panic) => mark.span().in_scope(|| internal_error(panic.as_ref())),
     };
-    if let Some(Cause(error)) = response.extensions_mut().remove() {
-        mark.span().in_scope(|| warn!(%error, "a query failed"));
+    if let Some(note) = response.extensions_mut().remove::<Note>() {
+        mark.span().in_scope(|| note.write());
     }
     response.headers_mut().insert(HEADER, mark.id.clone());
     response

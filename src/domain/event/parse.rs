@@ -32,10 +32,14 @@ pub struct ReceivedEvent {
     pub content: Result<Event, Vec<Problem>>,
 }
 
+/// The white space of JSON (RFC 8259, section 2).
+const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
 impl ReceivedEvent {
     /// Reads a body. The error lists every problem, of envelope and content alike.
     pub fn parse(body: &[u8]) -> Result<Self, Vec<Problem>> {
         if let Ok(text) = std::str::from_utf8(body)
+            && let text = text.trim_matches(JSON_SPACE)
             && let Some(event) = plain::read(text)
         {
             let json = CompactJson::known(text);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::statfs;
@@ -22,15 +23,32 @@ pub fn require_disk(folder: &Path) -> Result<(), Failure> {
 
 /// Appends 4 KiB and syncs, again and again, and gives the time of each sync.
 pub fn syncs(folder: &Path, time: Duration) -> Result<Vec<Duration>, Failure> {
+    appended(folder, time, |written, _| written)
+}
+
+/// The same at a steady pace, each counted from when it was due: whoever asks only when the last answer
+/// is there does not see how many would have waited for it ("coordinated omission").
+pub fn syncs_when_due(folder: &Path, every: Duration, time: Duration) -> Result<Vec<Duration>, Failure> {
+    let begin = Instant::now();
+    appended(folder, time, |now, number| {
+        let due = begin + every * number;
+        thread::sleep(due.saturating_duration_since(now));
+        due
+    })
+}
+
+/// Appends and syncs for a while. `since` says from when on a sync counts, given when it could begin.
+fn appended(folder: &Path, time: Duration, since: impl Fn(Instant, u32) -> Instant) -> Result<Vec<Duration>, Failure> {
     let path = folder.join("sync-probe");
     let mut file = File::create(&path)?;
     let mut syncs = Vec::new();
     let begin = Instant::now();
     while begin.elapsed() < time {
+        let number = u32::try_from(syncs.len())?;
+        let since = since(Instant::now(), number);
         file.write_all(&[b'x'; 4096])?;
-        let written = Instant::now();
         file.sync_data()?;
-        syncs.push(written.elapsed());
+        syncs.push(since.elapsed());
     }
     std::fs::remove_file(&path)?;
     Ok(syncs)
