@@ -20,6 +20,7 @@ use lockstream::config::StorageSettings;
 use lockstream::infrastructure::admin_socket;
 use lockstream::infrastructure::data_folder::DataFolderError;
 use lockstream::infrastructure::event_log::recovery::ReadBytes;
+use lockstream::infrastructure::process::use_small_pages;
 use lockstream::lifecycle;
 use lockstream::simulate::{self, SimulateSettings};
 use lockstream::torture::{self, TortureSettings};
@@ -30,6 +31,7 @@ use serde::Serialize;
 pub type Outcome = Result<u8, Box<dyn Error>>;
 
 pub async fn serve(cli: &Cli, adapters: Adapters) -> Outcome {
+    use_small_pages();
     lifecycle::serve(&cli.storage, &cli.server, adapters).await?;
     Ok(exit::OK)
 }

@@ -1,5 +1,6 @@
 //! The `lockstream` binary: reads the settings, runs a command, ends with a documented code.
 
+mod allocator;
 mod commands;
 
 use std::path::Path;
@@ -13,10 +14,8 @@ use lockstream::torture::clock::JumpingClock;
 
 use crate::commands::{Outcome, import};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_back_soon();
     if let Err(reason) = cli::read_env_file(Path::new(".env")) {
         eprintln!("error: {reason}");
         return ExitCode::from(exit::USAGE);

@@ -28,6 +28,19 @@ pub fn survive_long_files() -> io::Result<()> {
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }
 
+/// Has the system give this process memory in small pages. With huge ones, of which a corner is in use
+/// after a busy hour, it would hold far more than it needs. For the server: a command that reads the
+/// whole log and ends is faster with huge ones.
+#[cfg(target_os = "linux")]
+pub fn use_small_pages() {
+    // A system that refuses gives what it likes, and the service works with that.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+/// Elsewhere there is no such choice.
+#[cfg(not(target_os = "linux"))]
+pub fn use_small_pages() {}
+
 /// Raises the number of file descriptors that may be open to the most that the system grants
 /// without asking; returns it. `None` is no limit.
 ///
