@@ -1,24 +1,40 @@
 //! The allocator of the binary, and what it is told.
 
 use std::ffi::c_long;
+use std::time::Duration;
 
-use libmimalloc_sys::{mi_option_set, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
+use tokio::time::sleep;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `mi_option_purge_delay` of `mimalloc.h`.
 const PURGE_DELAY: mi_option_t = 15;
-/// How long memory that is free waits to be used again before the system has it back, in milliseconds.
-/// By default that is a second, and the allocator looks for it only while somebody asks for memory: a
-/// service that comes to rest after a busy hour would keep what it had then.
+/// How long memory that is free waits to be used again before the system may have it back, in
+/// milliseconds; whole regions of it wait ten times as long. The default is a second.
 const GIVE_BACK_AFTER_MS: c_long = 20;
+/// How often it is given back while nobody asks for memory.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Has memory that is free given back soon.
 #[expect(unsafe_code, reason = "the allocator is told in no other way")]
 pub fn give_back_soon() {
     // SAFETY: sets a number in a table of the allocator, which may be done at any time.
     unsafe { mi_option_set(PURGE_DELAY, GIVE_BACK_AFTER_MS) }
+}
+
+/// Gives back again and again what is free by then, for a service that rests after a busy hour: the
+/// allocator itself looks only while somebody asks for memory or frees some.
+pub async fn give_back_also_at_rest() {
+    loop {
+        sleep(LOOK_EVERY).await;
+        #[expect(unsafe_code, reason = "the allocator is asked in no other way")]
+        // SAFETY: frees nothing that is in use, and may be called at any time on any thread.
+        unsafe {
+            mi_collect(false);
+        }
+    }
 }
 
 #[cfg(test)]

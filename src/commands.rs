@@ -27,11 +27,15 @@ use lockstream::torture::{self, TortureSettings};
 use lockstream::web::admin::RebuildLine;
 use serde::Serialize;
 
+use crate::allocator;
+
 /// The exit code, or why the command could not be carried out.
 pub type Outcome = Result<u8, Box<dyn Error>>;
 
 pub async fn serve(cli: &Cli, adapters: Adapters) -> Outcome {
     use_small_pages();
+    // Ends with the runtime.
+    tokio::spawn(allocator::give_back_also_at_rest());
     lifecycle::serve(&cli.storage, &cli.server, adapters).await?;
     Ok(exit::OK)
 }

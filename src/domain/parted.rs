@@ -11,22 +11,25 @@ use crate::domain::hashing::{HashMap, Keyed};
 /// How many parts a map has.
 pub const PARTS: usize = 64;
 
-/// A part that has room for more than this gives it back once hardly any of it is used. A smaller one
-/// keeps its room: it is about to fill again.
-const LARGE_PART: usize = (1 << 20) / PARTS;
+/// A part that has room for more than this gives back what it does not need once most of it is unused.
+/// A smaller one keeps its room: it is about to fill again.
+const LARGE_PART: usize = (1 << 18) / PARTS;
 
 /// A map of many entries.
 #[derive(Debug)]
 pub struct Parted<K, V> {
     key: Keyed,
     parts: Box<[HashMap<K, V>]>,
+    /// For how many entries each part has memory. A table tells less after entries went: it counts
+    /// neither them nor the places that it has yet to clean.
+    rooms: [usize; PARTS],
 }
 
 impl<K, V> Default for Parted<K, V> {
     fn default() -> Self {
         let key = Keyed::default();
         let part = || HashMap::with_hasher(key.clone());
-        Self { parts: std::iter::repeat_with(part).take(PARTS).collect(), key }
+        Self { parts: std::iter::repeat_with(part).take(PARTS).collect(), rooms: [0; PARTS], key }
     }
 }
 
@@ -67,10 +70,12 @@ impl<K: Eq + Hash, V> Parted<K, V> {
 
     /// Keeps of one part what `stays`, and gives memory back after very many entries went at once.
     pub fn retain_in(&mut self, part: usize, stays: impl FnMut(&K, &mut V) -> bool) {
-        let part = &mut self.parts[part];
+        let (part, room) = (&mut self.parts[part], &mut self.rooms[part]);
+        *room = part.capacity().max(*room);
         part.retain(stays);
-        if part.capacity() > LARGE_PART && part.len() < LARGE_PART / 4 {
-            part.shrink_to(LARGE_PART / 2);
+        if *room > LARGE_PART && part.len() < *room / 4 {
+            part.shrink_to(part.len() * 5 / 4);
+            *room = part.capacity();
         }
     }
 }
@@ -131,6 +136,13 @@ mod tests {
             map.insert(number, ());
         }
         assert!(map.parts.iter().all(|part| part.capacity() > LARGE_PART));
+        let room = |map: &Parted<u32, ()>| map.rooms.iter().sum::<usize>();
+        // Half of it is in use, and it stays.
+        (0..PARTS).for_each(|part| map.retain_in(part, |number, ()| number % 2 == 0));
+        assert!(room(&map) >= 2_000_000);
+        (0..PARTS).for_each(|part| map.retain_in(part, |number, ()| number % 8 == 0));
+        assert!(map.entries() == 250_000 && room(&map) < 3 * 250_000);
+        assert!(map.parts.iter().zip(map.rooms).all(|(part, room)| part.capacity() == room));
         (0..PARTS).for_each(|part| map.retain_in(part, |_, ()| false));
         assert!(map.parts.iter().all(|part| part.capacity() <= LARGE_PART));
     }
