@@ -12,25 +12,31 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `mi_option_purge_delay` of `mimalloc.h`.
 const PURGE_DELAY: mi_option_t = 15;
 /// How long memory that is free waits to be used again before the system may have it back, in
-/// milliseconds; whole regions of it wait ten times as long. The default is a second.
+/// milliseconds. The default is a second.
 const GIVE_BACK_AFTER_MS: c_long = 20;
 /// How often it is given back while nobody asks for memory.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Has memory that is free given back soon.
+/// The variable by which whoever runs the service tells the allocator the same.
+const VARIABLE: &str = "MIMALLOC_PURGE_DELAY";
+
+/// Has memory that is free given back soon. To be called before there are other threads.
 #[expect(unsafe_code, reason = "the allocator is told in no other way")]
 pub fn give_back_soon() {
-    // SAFETY: sets a number in a table of the allocator, which may be done at any time.
-    unsafe { mi_option_set(PURGE_DELAY, GIVE_BACK_AFTER_MS) }
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: sets a number in a table of the allocator, and no other thread reads it yet.
+        unsafe { mi_option_set(PURGE_DELAY, GIVE_BACK_AFTER_MS) }
+    }
 }
 
 /// Gives back again and again what is free by then, for a service that rests after a busy hour: the
-/// allocator itself looks only while somebody asks for memory or frees some.
+/// allocator itself looks only while somebody asks for memory or frees some. What other threads hold in
+/// pages that are used in part stays with them.
 pub async fn give_back_also_at_rest() {
     loop {
         sleep(LOOK_EVERY).await;
         #[expect(unsafe_code, reason = "the allocator is asked in no other way")]
-        // SAFETY: frees nothing that is in use, and may be called at any time on any thread.
+        // SAFETY: frees nothing that is in use, and may be called on any thread.
         unsafe {
             mi_collect(false);
         }

@@ -74,7 +74,7 @@ impl<K: Eq + Hash, V> Parted<K, V> {
         *room = part.capacity().max(*room);
         part.retain(stays);
         if *room > LARGE_PART && part.len() < *room / 4 {
-            part.shrink_to(part.len() * 5 / 4);
+            part.shrink_to((part.len() * 5 / 4).max(LARGE_PART / 2));
             *room = part.capacity();
         }
     }

@@ -23,32 +23,41 @@ pub fn require_disk(folder: &Path) -> Result<(), Failure> {
 
 /// Appends 4 KiB and syncs, again and again, and gives the time of each sync.
 pub fn syncs(folder: &Path, time: Duration) -> Result<Vec<Duration>, Failure> {
-    appended(folder, time, |written, _| written)
+    appended(folder, time, |_| {}, |_, written| written)
 }
 
 /// The same at a steady pace, each counted from when it was due: whoever asks only when the last answer
 /// is there does not see how many would have waited for it ("coordinated omission").
-pub fn syncs_when_due(folder: &Path, every: Duration, time: Duration) -> Result<Vec<Duration>, Failure> {
+///
+/// `None` when it cannot keep the pace: the wait would then grow with the time, and say nothing.
+pub fn syncs_when_due(folder: &Path, every: Duration, time: Duration) -> Result<Option<Vec<Duration>>, Failure> {
     let begin = Instant::now();
-    appended(folder, time, |now, number| {
-        let due = begin + every * number;
-        thread::sleep(due.saturating_duration_since(now));
-        due
-    })
+    let due = |number| begin + every * number;
+    let pause = |number| thread::sleep(due(number).saturating_duration_since(Instant::now()));
+    let syncs = appended(folder, time, pause, |number, _| due(number))?;
+    let kept_pace = syncs.len() as f64 >= time.as_secs_f64() / every.as_secs_f64() * 0.95;
+    Ok(kept_pace.then_some(syncs))
 }
 
-/// Appends and syncs for a while. `since` says from when on a sync counts, given when it could begin.
-fn appended(folder: &Path, time: Duration, since: impl Fn(Instant, u32) -> Instant) -> Result<Vec<Duration>, Failure> {
+/// Appends and syncs for a while, each after its `pause`. `since` says from when on it counts, given its
+/// number and when it was written.
+fn appended(
+    folder: &Path,
+    time: Duration,
+    pause: impl Fn(u32),
+    since: impl Fn(u32, Instant) -> Instant,
+) -> Result<Vec<Duration>, Failure> {
     let path = folder.join("sync-probe");
     let mut file = File::create(&path)?;
     let mut syncs = Vec::new();
     let begin = Instant::now();
     while begin.elapsed() < time {
         let number = u32::try_from(syncs.len())?;
-        let since = since(Instant::now(), number);
+        pause(number);
         file.write_all(&[b'x'; 4096])?;
+        let written = Instant::now();
         file.sync_data()?;
-        syncs.push(since.elapsed());
+        syncs.push(since(number, written).elapsed());
     }
     std::fs::remove_file(&path)?;
     Ok(syncs)

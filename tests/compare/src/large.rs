@@ -38,19 +38,19 @@ pub async fn all(bench: &mut Bench) -> Result<Vec<Measure>, Failure> {
     let mut ceiling = if wants_size { Some(bench.start(Kind::Ceiling).await?) } else { None };
     let mut points = Vec::new();
     let mut paths = Paths::default();
-    let mut filled = 0;
+    let (mut filled, mut loaded_bytes) = (0, empty_bytes);
     for part in 0..=PARTS {
         let until = bench.options.events() * part / PARTS;
         while filled < until {
             filled += fill(bench, &server, batches, (until - filled).min(PORTION), &mut paths).await?;
             eprintln!("  {filled} events in the log");
         }
+        loaded_bytes = server.resident_bytes();
         if let Some(ceiling) = &mut ceiling {
             points.push(point(bench, &server, ceiling).await?);
         }
     }
     drop(ceiling);
-    let events = head(&server).await?;
     if wants_size {
         measures.push(by_size(&points));
     }
@@ -60,7 +60,7 @@ pub async fn all(bench: &mut Bench) -> Result<Vec<Measure>, Failure> {
         server = same;
     }
     if bench.options.wants(Subject::Startup) {
-        measures.extend(startup(bench, &mut server, batches, events, empty_bytes).await?);
+        measures.extend(startup(bench, &mut server, batches, (filled, loaded_bytes), empty_bytes).await?);
     }
     server.kill();
     if bench.options.wants(Subject::Replay) {
@@ -226,17 +226,19 @@ async fn startup(
     bench: &mut Bench,
     server: &mut Server,
     batches: bool,
-    events: u64,
+    (loaded, loaded_bytes): (u64, u64),
     empty: u64,
 ) -> Result<[Measure; 2], Failure> {
     let (mut seconds, mut bytes) = (Vec::new(), Vec::new());
     let of_each = |bytes: u64, events: u64| bytes as f64 / events as f64;
-    let loaded = of_each(server.resident_bytes(), events);
     at_rest(server).await;
+    // What is free by then goes back after a while.
+    sleep(Duration::from_secs(5)).await;
+    let mut events = head(server).await?;
     let rested = of_each(server.resident_bytes(), events);
-    // A crash comes while there is something to do.
-    let events = events + fill(bench, server, batches, NOT_AT_REST, &mut Paths::default()).await?;
     for round in 1..=bench.options.rounds().min(3) {
+        // A crash comes while there is something to do.
+        events += fill(bench, server, batches, NOT_AT_REST, &mut Paths::default()).await?;
         server.kill();
         *server = Server::start(Kind::Lockstream, &bench.programs, &server.folder.clone()).await?;
         seconds.push(server.started_in.as_secs_f64());
@@ -253,15 +255,14 @@ async fn startup(
     let lines = vec![
         Line::new("after the start", bytes),
         more,
-        Line::new("right after the load", vec![loaded]),
+        Line::new(format!("right after the load of {loaded}"), vec![of_each(loaded_bytes, loaded)]),
         Line::new("after the load, when it has come to rest", vec![rested]),
     ];
-    let mut memory =
-        Measure::new(format!("Resident memory with {events} accepted events"), "bytes an event", Vec::new());
+    let mut memory = Measure::new("Resident memory for each accepted event", "bytes an event", Vec::new());
     memory.lines = lines;
     (start.smaller_is_better, memory.smaller_is_better) = (true, true);
     let start = start.goal("from the start", "less than 2 s, with 10,000,000 events");
-    Ok([start, memory.goal("after the start", MEMORY_GOAL).goal("after the load", MEMORY_GOAL)])
+    Ok([start, memory.goal("after the", MEMORY_GOAL).goal("right after", MEMORY_GOAL)])
 }
 
 /// The commands that read the whole log; no server runs.
