@@ -46,6 +46,9 @@ impl SmallDisk {
         let ballast = File::options().append(true).create(true).open(self.ballast()).unwrap();
         let length = ballast.metadata().unwrap().len();
         let take = self.free_bytes().saturating_sub(left_bytes);
+        if take == 0 {
+            return; // The server took it since `left_bytes` was told, and nothing is no length for a file.
+        }
         match fallocate(&ballast, FallocateFlags::empty(), length, take) {
             // The server was faster; there is less to take then.
             Ok(()) | Err(Errno::NOSPC) => {}
