@@ -13,6 +13,7 @@ pub mod parted;
 pub mod record;
 pub mod reservation;
 pub mod rows;
+pub mod small_map;
 pub mod state_hash;
 pub mod violation;
 pub mod world;

@@ -1,17 +1,16 @@
 //! Lockers and their compartments, as they now are.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::domain::event::Severity;
 use crate::domain::ids::{CompartmentId, EventId, LockerId, ReservationId, Sequence};
 use crate::domain::reservation::ReservationState;
 use crate::domain::rows::{CompartmentStatus, LockerSummary};
+use crate::domain::small_map::SmallMap;
 use crate::domain::state_hash::{self, ClosedDigest, Counts, Leaf};
 
 /// One cabinet. It exists from its first compartment on.
 #[derive(Debug, Clone, Default)]
 pub struct Locker {
-    compartments: BTreeMap<CompartmentId, Compartment>,
+    compartments: SmallMap<CompartmentId, Compartment>,
     /// Of the compartments above, kept up to date by [`Locker::change`].
     counts: Counts,
     closed: ClosedDigest,
@@ -23,9 +22,8 @@ pub struct Compartment {
     /// The record that registered it.
     pub registered: Sequence,
     active: Option<ActiveReservation>,
-    open_faults: BTreeMap<EventId, OpenFault>,
-    /// Of the open faults those that degrade the compartment, the first reported first.
-    degrading: BTreeSet<(Sequence, EventId)>,
+    /// Hardly any door has some.
+    faults: Option<Box<OpenFaults>>,
     /// `None` after a change, until the hash is wanted.
     leaf: Option<Leaf>,
 }
@@ -34,6 +32,13 @@ pub struct Compartment {
 struct ActiveReservation {
     id: ReservationId,
     state: ReservationState,
+}
+
+#[derive(Debug, Clone)]
+struct OpenFaults {
+    all: SmallMap<EventId, OpenFault>,
+    /// Those of them that degrade the compartment, the first reported first.
+    degrading: SmallMap<(Sequence, EventId), ()>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +62,7 @@ impl Locker {
     }
 
     pub fn compartment_ids(&self) -> impl Iterator<Item = &CompartmentId> {
-        self.compartments.keys()
+        self.compartments.iter().map(|(id, _)| id)
     }
 
     /// The running digest of what closed.
@@ -90,21 +95,17 @@ impl Locker {
 
     pub fn open_fault(&mut self, compartment_id: &CompartmentId, id: EventId, severity: Severity, reported: Sequence) {
         self.change(compartment_id, |compartment| {
-            compartment.open_faults.insert(id, OpenFault { severity, reported });
+            let faults = compartment.faults.get_or_insert_with(|| Box::new(OpenFaults::new()));
+            faults.all.insert(id, OpenFault { severity, reported });
             if severity.degrades() {
-                compartment.degrading.insert((reported, id));
+                faults.degrading.insert((reported, id), ());
             }
         });
     }
 
     pub fn close_fault(&mut self, compartment_id: &CompartmentId, id: EventId) {
         let mut closed = None;
-        self.change(compartment_id, |compartment| {
-            closed = compartment.open_faults.remove(&id);
-            if let Some(fault) = closed {
-                compartment.degrading.remove(&(fault.reported, id));
-            }
-        });
+        self.change(compartment_id, |compartment| closed = compartment.close_fault(id));
         let fault = closed.expect("the rules found the fault open");
         self.closed.add_fault(compartment_id, id, fault.severity);
     }
@@ -133,9 +134,15 @@ impl Locker {
     }
 }
 
+impl OpenFaults {
+    const fn new() -> Self {
+        Self { all: SmallMap::new(), degrading: SmallMap::new() }
+    }
+}
+
 impl Compartment {
     const fn new(registered: Sequence) -> Self {
-        Self { registered, active: None, open_faults: BTreeMap::new(), degrading: BTreeSet::new(), leaf: None }
+        Self { registered, active: None, faults: None, leaf: None }
     }
 
     #[must_use]
@@ -143,20 +150,35 @@ impl Compartment {
         self.active.as_ref().map(|active| &active.id)
     }
 
+    fn faults(&self) -> &OpenFaults {
+        static NONE: OpenFaults = OpenFaults::new();
+        self.faults.as_deref().unwrap_or(&NONE)
+    }
+
+    fn close_fault(&mut self, id: EventId) -> Option<OpenFault> {
+        let faults = self.faults.as_mut()?;
+        let closed = faults.all.remove(&id)?;
+        faults.degrading.remove(&(closed.reported, id));
+        if faults.all.is_empty() {
+            self.faults = None;
+        }
+        Some(closed)
+    }
+
     /// The faults that are open, in the order of their ids: severity and the record that reported it.
     pub fn open_faults(&self) -> impl Iterator<Item = (EventId, Severity, Sequence)> {
-        self.open_faults.iter().map(|(id, fault)| (*id, fault.severity, fault.reported))
+        self.faults().all.iter().map(|(id, fault)| (*id, fault.severity, fault.reported))
     }
 
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        !self.degrading.is_empty()
+        !self.faults().degrading.is_empty()
     }
 
     /// The open fault that was reported first among those that degrade the compartment.
     #[must_use]
     pub fn degrading_fault(&self) -> Option<(EventId, Sequence)> {
-        self.degrading.first().map(|(reported, id)| (*id, *reported))
+        self.faults().degrading.iter().next().map(|((reported, id), ())| (*id, *reported))
     }
 
     /// The row of the compartment.
@@ -174,7 +196,7 @@ impl Compartment {
             return leaf;
         }
         let active = self.active.as_ref().map(|active| (&active.id, active.state));
-        let faults = self.open_faults.iter().map(|(fault, open)| (fault, open.severity));
+        let faults = self.faults().all.iter().map(|(fault, open)| (fault, open.severity));
         let leaf = state_hash::leaf(id, self.is_degraded(), active, faults);
         self.leaf = Some(leaf);
         leaf
