@@ -22,7 +22,7 @@ pub struct Compartment {
     /// The record that registered it.
     pub registered: Sequence,
     active: Option<ActiveReservation>,
-    /// Hardly any door has some.
+    /// Hardly any door has some; what they take goes with the last of them.
     faults: Option<Box<OpenFaults>>,
     /// `None` after a change, until the hash is wanted.
     leaf: Option<Leaf>,

@@ -1,21 +1,24 @@
 //! An ordered map that is short nearly always.
 //!
 //! There is one for the doors of each locker and two for the open faults of a door. A tree has room for
-//! eleven entries in each of its nodes, whatever is in them: in a large network most of the memory would
-//! be room for doors that nobody built in. A sorted vector has what it needs, but inserting moves what
-//! comes after, and a sensor that reports a fault each second fills it without an end. So it is the one
-//! as long as it is short, and the other from then on.
+//! eleven entries in each of its nodes, whatever is in them: in a large network that is half of all
+//! memory. A sorted vector has little more than it needs, but inserting moves what comes after, and a
+//! sensor that reports a fault each second fills it without an end. So it is the one as long as it is
+//! short, and the other from then on.
 
 use std::collections::BTreeMap;
 use std::mem;
 
 use either::Either;
 
-/// The longest vector, in entries: inserting into it moves some kilobytes.
+/// The longest vector, in entries: of doors, the largest of what lies in one, that is 28 KiB to move.
 const MAX_FEW: usize = 256;
 
 #[derive(Debug, Clone)]
-pub enum SmallMap<K, V> {
+pub struct SmallMap<K, V>(Form<K, V>);
+
+#[derive(Debug, Clone)]
+enum Form<K, V> {
     /// In the order of the keys.
     Few(Vec<(K, V)>),
     /// There were more, and since then it was never empty.
@@ -31,22 +34,22 @@ impl<K, V> Default for SmallMap<K, V> {
 impl<K, V> SmallMap<K, V> {
     #[must_use]
     pub const fn new() -> Self {
-        Self::Few(Vec::new())
+        Self(Form::Few(Vec::new()))
     }
 
     /// In the order of the keys.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&K, &V)> {
-        match self {
-            Self::Few(few) => Either::Left(few.iter().map(|(key, value)| (key, value))),
-            Self::Many(many) => Either::Right(many.iter()),
+        match &self.0 {
+            Form::Few(few) => Either::Left(few.iter().map(|(key, value)| (key, value))),
+            Form::Many(many) => Either::Right(many.iter()),
         }
     }
 
     /// In the order of the keys.
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&K, &mut V)> {
-        match self {
-            Self::Few(few) => Either::Left(few.iter_mut().map(|(key, value)| (&*key, value))),
-            Self::Many(many) => Either::Right(many.iter_mut()),
+        match &mut self.0 {
+            Form::Few(few) => Either::Left(few.iter_mut().map(|(key, value)| (&*key, value))),
+            Form::Many(many) => Either::Right(many.iter_mut()),
         }
     }
 
@@ -59,35 +62,35 @@ impl<K, V> SmallMap<K, V> {
 impl<K: Ord, V> SmallMap<K, V> {
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&V> {
-        match self {
-            Self::Few(few) => place(few, key).ok().map(|at| &few[at].1),
-            Self::Many(many) => many.get(key),
+        match &self.0 {
+            Form::Few(few) => place(few, key).ok().map(|at| &few[at].1),
+            Form::Many(many) => many.get(key),
         }
     }
 
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        match self {
-            Self::Few(few) => place(few, key).ok().map(|at| &mut few[at].1),
-            Self::Many(many) => many.get_mut(key),
+        match &mut self.0 {
+            Form::Few(few) => place(few, key).ok().map(|at| &mut few[at].1),
+            Form::Many(many) => many.get_mut(key),
         }
     }
 
     /// Gives what the key stood for before.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self {
-            Self::Many(many) => many.insert(key, value),
-            Self::Few(few) => match place(few, &key) {
+        match &mut self.0 {
+            Form::Many(many) => many.insert(key, value),
+            Form::Few(few) => match place(few, &key) {
                 Ok(at) => Some(mem::replace(&mut few[at].1, value)),
                 Err(_) if few.len() == MAX_FEW => {
                     let mut many: BTreeMap<K, V> = mem::take(few).into_iter().collect();
                     many.insert(key, value);
-                    *self = Self::Many(many);
+                    self.0 = Form::Many(many);
                     None
                 }
                 Err(at) => {
                     if few.len() == few.capacity() {
                         // A quarter more, where a vector by itself would double, and has room for four at least.
-                        few.reserve_exact(1 + few.len() / 4);
+                        few.reserve_exact((1 + few.len() / 4).min(MAX_FEW - few.len()));
                     }
                     few.insert(at, (key, value));
                     None
@@ -97,9 +100,16 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let removed = match self {
-            Self::Few(few) => place(few, key).ok().map(|at| few.remove(at).1),
-            Self::Many(many) => many.remove(key),
+        let removed = match &mut self.0 {
+            Form::Few(few) => place(few, key).ok().map(|at| {
+                let (_, value) = few.remove(at);
+                // As far as it will not have to grow again at once. With the last entry all goes.
+                if few.len() < few.capacity() / 4 {
+                    few.shrink_to(2 * few.len());
+                }
+                value
+            }),
+            Form::Many(many) => many.remove(key),
         };
         if removed.is_some() && self.is_empty() {
             *self = Self::new();
@@ -119,8 +129,21 @@ mod tests {
 
     use super::*;
 
-    fn is_many<K, V>(map: &SmallMap<K, V>) -> bool {
-        matches!(map, SmallMap::Many(_))
+    impl<K, V> SmallMap<K, V> {
+        /// For how many entries the vector has room; `None` for a tree.
+        fn room(&self) -> Option<usize> {
+            match &self.0 {
+                Form::Few(few) => Some(few.capacity()),
+                Form::Many(_) => None,
+            }
+        }
+    }
+
+    /// In no order.
+    fn of(entries: usize) -> SmallMap<usize, ()> {
+        let mut map = SmallMap::new();
+        (0..entries).for_each(|number| assert_eq!(map.insert(number * 7 % entries, ()), None));
+        map
     }
 
     proptest! {
@@ -141,36 +164,46 @@ mod tests {
                 }
                 prop_assert_eq!(map.is_empty(), model.is_empty());
             }
-            map.iter_mut().for_each(|(_, value)| *value += 1);
-            for value in model.values_mut() {
-                *value += 1;
-            }
             prop_assert_eq!(map.iter().len(), model.len());
+            prop_assert_eq!(map.iter_mut().len(), model.len());
             prop_assert!(map.iter().eq(model.iter()));
+            prop_assert!(map.iter_mut().eq(model.iter_mut()));
         }
     }
 
     #[test]
-    fn it_is_a_vector_of_little_more_than_it_needs_up_to_the_limit_and_a_tree_from_then_on() {
+    fn it_has_room_for_little_more_than_it_holds_up_to_256_and_is_a_tree_from_then_on() {
         let mut map = SmallMap::new();
-        for number in 0..MAX_FEW {
+        let mut rooms = Vec::new();
+        for number in 0..256 {
             map.insert(number, ());
-            let SmallMap::Few(few) = &map else { panic!("a tree for {} entries", number + 1) };
-            assert!(few.capacity() <= 1 + few.len() * 5 / 4, "{} for {}", few.capacity(), few.len());
+            let room = map.room().expect("a vector");
+            assert!(room <= 1 + (number + 1) * 5 / 4 && room <= 256, "{room} for {}", number + 1);
+            rooms.push(room);
         }
-        assert_eq!(map.insert(0, ()), Some(()));
-        assert!(!is_many(&map), "nothing was added");
-        map.insert(MAX_FEW, ());
-        assert!(is_many(&map) && map.iter().map(|(key, ())| *key).eq(0..=MAX_FEW));
+        rooms.dedup();
+        assert!(rooms.len() < 30, "it grew {} times", rooms.len());
+        assert_eq!((map.insert(0, ()), map.room()), (Some(()), Some(256)), "nothing was added");
+        map.insert(256, ());
+        assert!(map.room().is_none() && map.iter().map(|(key, ())| *key).eq(0..=256));
+    }
+
+    #[test]
+    fn what_most_went_from_gives_its_room_back() {
+        let mut map = of(256);
+        for left in (0..256).rev() {
+            assert_eq!(map.remove(&left), Some(()));
+            assert!(map.room().unwrap() <= 4 * left + 3, "{:?} for {left}", map.room());
+        }
+        assert_eq!(map.room(), Some(0));
     }
 
     #[test]
     fn it_stays_a_tree_until_it_is_empty() {
-        let mut map: SmallMap<_, _> = SmallMap::new();
-        (0..=MAX_FEW).for_each(|number| assert_eq!(map.insert(number, ()), None));
-        (1..=MAX_FEW).for_each(|number| assert_eq!(map.remove(&number), Some(())));
-        assert!(is_many(&map) && !map.is_empty());
+        let mut map = of(257);
+        (1..257).for_each(|number| assert_eq!(map.remove(&number), Some(())));
+        assert!(map.room().is_none() && !map.is_empty());
         assert_eq!((map.remove(&0), map.remove(&0)), (Some(()), None));
-        assert!(!is_many(&map) && map.is_empty());
+        assert!(map.room() == Some(0) && map.is_empty());
     }
 }

@@ -2,6 +2,7 @@
 //! do what a real one must not.
 
 mod files;
+mod limits;
 mod outages;
 mod servers;
 mod shown;

@@ -106,6 +106,20 @@ async fn another_language_reads_the_same_hashes_from_the_log_alone() {
     assert_eq!(distinct.len(), lockers.len(), "like histories of different lockers differ");
 }
 
+#[tokio::test]
+async fn another_language_reads_the_same_hash_of_a_locker_with_very_many_doors_and_faults() {
+    const MANY: usize = 300;
+    let in_no_order = |events: Vec<Value>| (0..MANY).map(move |number| events[number * 7 % MANY].clone());
+    let doors = in_no_order((0..MANY).map(|door| registered("L", &door.to_string())).collect());
+    let faults: Vec<_> = (0..MANY).map(|_| fault("L", "7", 4)).collect();
+    let repairs: Vec<_> = faults.iter().step_by(3).map(|reported| cleared("L", "7", reported)).collect();
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept(&doors.chain(in_no_order(faults)).chain(repairs).collect::<Vec<_>>()).await;
+    server.accept(&[reserved("L", "8", "R1"), reserved("L", "299", "R2")]).await;
+    assert_eq!(hash_of(&server, "L").await, python_hashes(&folder.log())["L"]);
+}
+
 /// Everything that can happen to a locker, with compartments in no order and ids beyond ASCII.
 fn busy_history(locker: &str) -> Vec<Value> {
     let doors = ["é", "a", "Z", "🚪", "\u{ffff}", "10", "9"];
