@@ -40,7 +40,8 @@ async fn an_answer_after_the_end() {
         std::thread::park();
         unreachable!("nobody wakes it")
     });
-    let simulation = Simulation::start(&folder, &["--to", &server.url(), "--connections", "1"]);
+    let simulation =
+        Simulation::start(&folder, &["--to", &server.url(), "--connections", "1", "--give-up-after", "7200"]);
     eventually("an event is sent", || async { !server.asked().is_empty() }).await;
     let begin = Instant::now();
     simulation.signal(Signal::TERM);
