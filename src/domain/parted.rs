@@ -133,7 +133,7 @@ mod tests {
             map.insert(number, ());
         }
         assert!(map.parts.iter().all(|part| part.capacity() > LARGE_PART));
-        let room = |map: &Parted<u32, ()>| map.parts.iter().map(HashMap::capacity).sum::<usize>();
+        let room = |map: &Parted<u32, ()>| map.parts.iter().map(|part| part.capacity()).sum::<usize>();
         // Half of them stay, and so does the room, as far as a table tells.
         let before = room(&map);
         (0..PARTS).for_each(|part| map.retain_in(part, |number, ()| number % 2 == 0));
