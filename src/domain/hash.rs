@@ -35,8 +35,7 @@ macro_rules! hash_type {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let digits = hex(&self.0);
-                f.write_str(std::str::from_utf8(&digits).expect("hex digits are ASCII"))
+                f.write_str(as_text(&hex(&self.0)))
             }
         }
 
@@ -48,7 +47,7 @@ macro_rules! hash_type {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(as_text(&hex(&self.0)))
             }
         }
 
@@ -82,6 +81,10 @@ pub fn hex(bytes: &[u8; 32]) -> [u8; 64] {
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
     digits
+}
+
+fn as_text(digits: &[u8; 64]) -> &str {
+    std::str::from_utf8(digits).expect("hex digits are ASCII")
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {

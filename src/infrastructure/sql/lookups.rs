@@ -8,13 +8,10 @@
 //! have arrived with it are read. So it lets everybody else who can run go first, once: to do that
 //! again would make statements larger still, and leave processors idle meanwhile.
 
-use std::hash::Hash;
-
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 
 use crate::application::ports::{Seen, StoreError};
-use crate::domain::hashing::{HashMap, HashSet};
 use crate::domain::record::Head;
 use crate::infrastructure::sql::tables::MAX_KEYS;
 
@@ -37,29 +34,19 @@ struct Lookup<K, V> {
 
 /// What one statement found.
 #[derive(Debug)]
-pub struct Found<K, V> {
-    /// A value that cannot be read concerns only those who asked for it.
-    pub values: HashMap<K, Result<V, StoreError>>,
+pub struct Found<V> {
+    /// For each key, in their order. A value that cannot be read concerns only those who asked for it.
+    pub values: Vec<Option<Result<V, StoreError>>>,
     /// The checkpoint at that moment.
     pub checkpoint: Head,
 }
 
-impl<K, V> Default for Found<K, V> {
-    fn default() -> Self {
-        Self { values: HashMap::default(), checkpoint: Head::default() }
-    }
-}
-
-impl<K, V> Lookups<K, V>
-where
-    K: Eq + Hash + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
+impl<K: Send + Sync + 'static, V: Send + 'static> Lookups<K, V> {
     /// Starts the task that sends the statements; it ends with the last handle. `read` finds what
-    /// there is for the given keys, none of them twice.
+    /// there is for the given keys; one that several ask for comes as often.
     pub fn start<R>(read: impl Fn(Vec<K>) -> R + Send + Sync + 'static) -> Self
     where
-        R: Future<Output = Result<Found<K, V>, StoreError>> + Send,
+        R: Future<Output = Result<Found<V>, StoreError>> + Send,
     {
         let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
@@ -93,21 +80,19 @@ async fn gather<K, V>(group: &mut Vec<Lookup<K, V>>, waiting: &mut mpsc::Receive
 
 async fn answer<K, V, R>(group: &mut Vec<Lookup<K, V>>, read: &impl Fn(Vec<K>) -> R)
 where
-    K: Eq + Hash + Clone,
-    V: Clone,
-    R: Future<Output = Result<Found<K, V>, StoreError>>,
+    R: Future<Output = Result<Found<V>, StoreError>>,
 {
     // A caller that gave up needs no row.
     group.retain(|lookup| !lookup.reply.is_closed());
-    let keys: HashSet<K> = group.iter().map(|lookup| lookup.key.clone()).collect();
-    let found = read(keys.into_iter().collect()).await;
-    for Lookup { key, reply } in group.drain(..) {
-        let seen = found.as_ref().map_err(StoreError::clone).and_then(|found| {
-            let value = found.values.get(&key).cloned().transpose()?;
-            Ok(Seen { value, checkpoint: found.checkpoint })
-        });
-        // The caller may have given up meanwhile.
-        let _ = reply.send(seen);
+    let (keys, replies): (Vec<_>, Vec<_>) = group.drain(..).map(|Lookup { key, reply }| (key, reply)).unzip();
+    match read(keys).await {
+        Ok(Found { values, checkpoint }) => {
+            for (reply, value) in replies.into_iter().zip(values) {
+                // The caller may have given up meanwhile.
+                let _ = reply.send(value.transpose().map(|value| Seen { value, checkpoint }));
+            }
+        }
+        Err(error) => replies.into_iter().for_each(|reply| _ = reply.send(Err(error.clone()))),
     }
 }
 
@@ -127,7 +112,7 @@ mod tests {
         let counter = Arc::clone(&statements);
         let lookups = Arc::new(Lookups::start(move |keys: Vec<u32>| {
             counter.fetch_add(1, Ordering::Relaxed);
-            let values = keys.into_iter().map(|key| (key, Ok(key * 2))).collect();
+            let values = keys.into_iter().map(|key| Some(Ok(key * 2))).collect();
             async { Ok(Found { values, checkpoint: Head::default() }) }
         }));
         let ask = |client: u32| {

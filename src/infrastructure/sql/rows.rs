@@ -160,8 +160,12 @@ fn zero_or_one(row: &impl Cells, column: &'static str) -> Read<bool> {
 }
 
 pub fn read_locker(row: &impl Cells) -> Read<LockerSummary> {
+    read_locker_of(read_locker_id(row)?, row)
+}
+
+pub fn read_locker_of(locker_id: LockerId, row: &impl Cells) -> Read<LockerSummary> {
     Ok(LockerSummary {
-        locker_id: read_locker_id(row)?,
+        locker_id,
         compartments: count(row, "compartments")?,
         active_reservations: count(row, "active_reservations")?,
         degraded_compartments: count(row, "degraded_compartments")?,
@@ -173,45 +177,65 @@ pub fn read_state_hash(row: &impl Cells) -> Read<(LockerId, StateHash)> {
     Ok((read_locker_id(row)?, text(row, "state_hash", StateHash::parse)?))
 }
 
-pub fn read_locker_id(row: &impl Cells) -> Read<LockerId> {
+fn read_locker_id(row: &impl Cells) -> Read<LockerId> {
     text(row, "locker_id", |text| LockerId::parse(text).ok())
 }
 
-pub fn read_compartment_id(row: &impl Cells) -> Read<CompartmentId> {
-    text(row, "compartment_id", |text| CompartmentId::parse(text).ok())
-}
-
-pub fn read_reservation_id(row: &impl Cells) -> Read<ReservationId> {
-    text(row, "reservation_id", |text| ReservationId::parse(text).ok())
-}
-
 pub fn read_compartment(row: &impl Cells) -> Read<CompartmentRow> {
-    let active = row.optional_text("active_reservation")?;
-    let status = CompartmentStatus {
-        compartment_id: read_compartment_id(row)?,
-        degraded: row.boolean("degraded")?,
-        active_reservation: active
-            .map(|_| text(row, "active_reservation", |text| ReservationId::parse(text).ok()))
-            .transpose()?,
-    };
-    Ok(CompartmentRow { locker_id: read_locker_id(row)?, status })
+    let compartment_id = text(row, "compartment_id", |text| CompartmentId::parse(text).ok())?;
+    Ok(CompartmentRow { locker_id: read_locker_id(row)?, status: read_compartment_of(compartment_id, row)? })
 }
 
-pub fn read_reservation(row: &impl Cells) -> Read<ReservationStatus> {
-    Ok(ReservationStatus {
-        reservation_id: read_reservation_id(row)?,
-        status: text(row, "status", ReservationState::parse)?,
+pub fn read_compartment_of(compartment_id: CompartmentId, row: &impl Cells) -> Read<CompartmentStatus> {
+    let active = row.optional_text("active_reservation")?;
+    Ok(CompartmentStatus {
+        compartment_id,
+        degraded: row.boolean("degraded")?,
+        active_reservation: active.map(|text| parsed("active_reservation", text, reservation_id)).transpose()?,
     })
 }
 
-/// The checkpoint, by itself or, from PostgreSQL, as it stands beside every row that is found.
+pub fn read_reservation(row: &impl Cells) -> Read<ReservationStatus> {
+    read_reservation_of(text(row, "reservation_id", reservation_id)?, row)
+}
+
+pub fn read_reservation_of(reservation_id: ReservationId, row: &impl Cells) -> Read<ReservationStatus> {
+    Ok(ReservationStatus { reservation_id, status: text(row, "status", ReservationState::parse)? })
+}
+
+fn reservation_id(text: &str) -> Option<ReservationId> {
+    ReservationId::parse(text).ok()
+}
+
+/// The checkpoint.
 pub fn read_checkpoint(row: &impl Cells) -> Read<Head> {
     let sequence = Sequence::new(count(row, "sequence")?);
     Ok(Head { sequence, chain_hash: text(row, "chain_hash", ChainHash::parse)? })
 }
 
+/// What a row that was looked up is.
+pub enum FoundRow {
+    /// The one of this key, by its place among those that were asked for.
+    Of(usize),
+    Checkpoint(Head),
+}
+
+/// Reads that of a row of [`Table::find_by_values`].
+pub fn read_found(row: &impl Cells, table: &'static Table, keys: usize) -> Read<FoundRow> {
+    let number = row.integer("number")?;
+    if number > 0 {
+        let at = usize::try_from(number - 1).ok().filter(|at| *at < keys);
+        return at.map(FoundRow::Of).ok_or_else(|| foreign("number", number.to_string()));
+    }
+    let chain_hash = text(row, table.last_column(), ChainHash::parse)?;
+    Ok(FoundRow::Checkpoint(Head { sequence: Sequence::new(number.unsigned_abs()), chain_hash }))
+}
+
 fn text<T>(row: &impl Cells, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
-    let value = row.text(column)?;
+    parsed(column, row.text(column)?, parse)
+}
+
+fn parsed<T>(column: &'static str, value: &str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
     parse(value).ok_or_else(|| foreign(column, value.to_owned()))
 }
 

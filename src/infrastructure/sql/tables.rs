@@ -122,6 +122,11 @@ impl Table {
         self.key_columns
     }
 
+    /// A text in every table.
+    pub const fn last_column(&self) -> &'static str {
+        self.columns[self.columns.len() - 1].name
+    }
+
     /// Writes rows that are given as one parameter, a JSON array of arrays.
     pub fn for_json(&'static self) -> &'static str {
         &self.written_on_postgres
@@ -133,16 +138,19 @@ impl Table {
         (&self.written_on_sqlite[size], 1 << size)
     }
 
-    /// Finds rows by keys that are given as one parameter, a JSON array of arrays. The checkpoint
-    /// stands beside every row, and once without a row where nothing is found: so a reader knows
-    /// which moment it saw.
+    /// The same as [`Table::find_by_values`] by keys that are given as one parameter, a JSON array of
+    /// arrays.
     pub fn find_by_json(&'static self) -> &'static str {
         &self.found_on_postgres
     }
 
     /// Finds rows by so many keys, [`MAX_KEYS`] at most, one parameter for each cell. A statement may
-    /// be for more: a parameter that is not given is null, and no key is. The checkpoint is a row by
-    /// itself, of the same moment as the others: so a reader knows which one it saw.
+    /// be for more: a parameter that is not given is null, and no key is.
+    ///
+    /// Every cell that is not needed costs, in SQLite more than comparing a key. So a row has instead of
+    /// its key the number of that, from 1. The checkpoint is a row by itself, of the same moment as the
+    /// others, so that a reader knows which one it saw: instead of the number it has minus its sequence,
+    /// and its hash in the table's last column.
     pub fn find_by_values(&'static self, keys: usize) -> &'static str {
         &self.found_on_sqlite[keys.next_power_of_two().ilog2() as usize]
     }
@@ -159,32 +167,38 @@ impl Table {
     }
 
     fn write_on_sqlite(&self, rows: usize) -> String {
-        format!("{} VALUES {}{}", self.insert(), values(rows, self.width()), self.or_update())
+        let row = format!("({})", parameters(self.width()));
+        format!("{} VALUES {}{}", self.insert(), vec![row.as_str(); rows].join(", "), self.or_update())
     }
 
     fn find_on_postgres(&self) -> String {
-        let name = self.name;
-        let is_key = self.is_key(|at| format!("value ->> {at}"));
-        format!(
-            "SELECT checkpoint.sequence, checkpoint.chain_hash, found.* FROM checkpoint LEFT JOIN \
-             (SELECT {name}.* FROM json_array_elements($1::json) AS rows(value) CROSS JOIN {name} WHERE {is_key}) \
-             AS found ON true WHERE checkpoint.id = 1"
-        )
+        let keys = "json_array_elements($1::json) WITH ORDINALITY AS keys(value, number)";
+        self.find("number", keys, |at| format!("value ->> {at}"))
     }
 
     fn find_on_sqlite(&self, keys: usize) -> String {
-        let Self { name, key_columns, .. } = *self;
-        let no_row: Vec<_> = self.columns.iter().map(|column| format!("NULL AS {}", column.name)).collect();
-        let names: Vec<_> = self.columns.iter().map(|column| column.name).collect();
+        let key = |number| format!("({number}, {})", parameters(self.key_columns));
+        let keys: Vec<_> = (1..=keys).map(key).collect();
+        // So SQLite calls the columns of values; the first is the number.
+        self.find("column1", &format!("(VALUES {})", keys.join(", ")), |at| format!("column{}", at + 2))
+    }
+
+    /// The shape of [`Table::find_by_values`], given where keys come from and what they are called there.
+    fn find(&self, number: &str, keys: &str, key: impl Fn(usize) -> String) -> String {
+        let (name, last, values) = (self.name, self.last_column(), self.values());
+        let in_checkpoint = |value: &&str| format!("{} AS {value}", if *value == last { "chain_hash" } else { "NULL" });
         format!(
-            "SELECT sequence, chain_hash, {} FROM checkpoint WHERE id = 1 UNION ALL \
-             SELECT NULL, NULL, {} FROM (VALUES {}) CROSS JOIN {name} WHERE {}",
-            no_row.join(", "),
-            names.join(", "),
-            values(keys, key_columns),
-            // So SQLite calls the columns of values.
-            self.is_key(|at| format!("column{}", at + 1)),
+            "SELECT -sequence AS number, {} FROM checkpoint WHERE id = 1 UNION ALL \
+             SELECT {number}, {} FROM {keys} CROSS JOIN {name} WHERE {}",
+            values.iter().map(in_checkpoint).collect::<Vec<_>>().join(", "),
+            values.join(", "),
+            self.is_key(key),
         )
+    }
+
+    /// The names of the columns that are not the key.
+    fn values(&self) -> Vec<&'static str> {
+        self.columns[self.key_columns..].iter().map(|column| column.name).collect()
     }
 
     /// That a row has a key, given what stands for its columns.
@@ -211,10 +225,9 @@ impl Table {
     }
 }
 
-/// So many rows of parameters.
-fn values(rows: usize, width: usize) -> String {
-    let row = format!("({})", vec!["?"; width].join(", "));
-    vec![row.as_str(); rows].join(", ")
+/// So many parameters.
+fn parameters(count: usize) -> String {
+    vec!["?"; count].join(", ")
 }
 
 #[cfg(test)]
@@ -244,16 +257,16 @@ mod tests {
     fn a_lookup_tells_the_checkpoint_too() {
         assert_eq!(
             RESERVATIONS.find_by_json(),
-            "SELECT checkpoint.sequence, checkpoint.chain_hash, found.* FROM checkpoint LEFT JOIN \
-             (SELECT reservations.* FROM json_array_elements($1::json) AS rows(value) CROSS JOIN reservations \
-             WHERE reservation_id = value ->> 0) AS found ON true WHERE checkpoint.id = 1"
+            "SELECT -sequence AS number, chain_hash AS status FROM checkpoint WHERE id = 1 UNION ALL \
+             SELECT number, status FROM json_array_elements($1::json) WITH ORDINALITY AS keys(value, number) \
+             CROSS JOIN reservations WHERE reservation_id = value ->> 0"
         );
         assert_eq!(
             COMPARTMENTS.find_by_values(2),
-            "SELECT sequence, chain_hash, NULL AS locker_id, NULL AS compartment_id, NULL AS degraded, \
-             NULL AS active_reservation FROM checkpoint WHERE id = 1 UNION ALL SELECT NULL, NULL, locker_id, \
-             compartment_id, degraded, active_reservation FROM (VALUES (?, ?), (?, ?)) CROSS JOIN compartments \
-             WHERE locker_id = column1 AND compartment_id = column2"
+            "SELECT -sequence AS number, NULL AS degraded, chain_hash AS active_reservation FROM checkpoint \
+             WHERE id = 1 UNION ALL SELECT column1, degraded, active_reservation \
+             FROM (VALUES (1, ?, ?), (2, ?, ?)) CROSS JOIN compartments \
+             WHERE locker_id = column2 AND compartment_id = column3"
         );
     }
 
