@@ -28,8 +28,9 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// How long rows are gathered while nobody waits for them. What a transaction costs depends little on
-/// how many events it covers, so under load a few large ones cost far less than many small ones.
-const GATHER: Duration = Duration::from_millis(10);
+/// how many events it covers, so under load a few large ones cost far less than many small ones. Longer
+/// would save little more, and a query that comes just then has to wait for the larger transaction.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Where this process left the projection; `None` when what it holds is of no use. Whoever holds
 /// the lock keeps the projection as it is.

@@ -1,4 +1,4 @@
-//! How long the projection gathers: ten milliseconds while nobody waits for it, not at all for
+//! How long the projection gathers: fifty milliseconds while nobody waits for it, not at all for
 //! somebody who does. By a clock that stands still unless the test moves it, so that nothing here
 //! depends on how fast the machine is; the server, its log and its database are the real ones.
 
@@ -31,7 +31,7 @@ async fn all_is_projected(server: &Inside) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_projection_gathers_ten_milliseconds_unless_somebody_waits() {
+async fn the_projection_gathers_fifty_milliseconds_unless_somebody_waits() {
     let _held = stand_still();
     let folder = Folder::on_sqlite();
     let server = Inside::start(&folder, Adapters::default()).await;
@@ -44,13 +44,13 @@ async fn the_projection_gathers_ten_milliseconds_unless_somebody_waits() {
     };
 
     // After a quiet time a lone event is written at once: the clock stands.
-    advance(Duration::from_millis(10)).await;
+    advance(Duration::from_millis(50)).await;
     accept(1..=1).await;
     all_is_projected(&server).await;
 
-    // What comes next waits until the last transaction is ten milliseconds ago, and is one.
+    // What comes next waits until the last transaction is fifty milliseconds ago, and is one.
     accept(2..=30).await;
-    advance(Duration::from_millis(9)).await;
+    advance(Duration::from_millis(49)).await;
     accept(31..=60).await;
     advance(Duration::from_millis(1)).await;
     all_is_projected(&server).await;
