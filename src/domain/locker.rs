@@ -22,7 +22,7 @@ pub struct Compartment {
     /// The record that registered it.
     pub registered: Sequence,
     active: Option<ActiveReservation>,
-    /// Most doors never had one. A door that had keeps a little room: the next takes no allocation.
+    /// Most doors never had one. A door that had keeps room for another, which then takes no allocation.
     faults: Option<Box<OpenFaults>>,
     /// `None` after a change, until the hash is wanted.
     leaf: Option<Leaf>,

@@ -178,6 +178,19 @@ fn a_fault_and_its_repair_take_none_at_a_door_that_had_one_before() {
     assert!(taken <= BESIDES, "{taken} for {} faults and repairs", faults().len());
 }
 
+/// What its faults lie in, and a place in each of two lists.
+#[test]
+fn the_first_fault_at_a_door_takes_three_which_it_keeps() {
+    // The world's map of faults has 64 parts, which grow for the first time too.
+    const GROWTH: u64 = 64 * 4;
+    let mut network = Network { world: World::default(), last: Sequence::ZERO, touched: Touched::default() };
+    network.take_in(&beginning());
+    let (first, second) = (network.take_in(&faults()), network.take_in(&faults()));
+    let doors = (LOCKERS * DOORS) as u64;
+    assert!((3 * doors..=3 * doors + GROWTH).contains(&first), "{first} for the first faults of {doors} doors");
+    assert!(second <= BESIDES, "{second} for the second ones");
+}
+
 #[test]
 fn writing_records_takes_none() {
     let (folder, events) = (Folder::on_sqlite(), [round(1, "r"), round(2, "r")]);

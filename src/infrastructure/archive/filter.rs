@@ -3,12 +3,13 @@
 //!
 //! A split-block Bloom filter (Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom
 //! Filters", 2007; in the shape of the Parquet format): a key sets one bit in each of the eight words
-//! of one block, so asking costs one cache line. With 12 bits a key about one stranger in 250 passes.
+//! of one block, so asking costs one cache line. With 16 bits a key about one stranger in 800 passes.
 
 use super::entry::Key;
 
-/// How much room a key gets.
-const BITS_PER_KEY: usize = 12;
+/// How much room a key gets. Every stranger that passes costs reading and proving a block of the run:
+/// with 12 bits that was, in the filters of nine runs, as much as all the rest of asking.
+const BITS_PER_KEY: usize = 16;
 const WORDS: usize = 8;
 const BLOCK_BYTES: usize = WORDS * 4;
 
@@ -102,7 +103,7 @@ mod tests {
         let filter = Filter::from_bytes(&filter.to_bytes(), 7).expect("it reads back");
         assert!((0..20_000).all(|number| filter.may_hold(&key(number))));
         let passing = (20_000..120_000).filter(|number| filter.may_hold(&key(*number))).count();
-        assert!(passing < 1_000, "{passing} of 100,000 strangers pass");
+        assert!(passing < 200, "{passing} of 100,000 strangers pass");
     }
 
     #[test]

@@ -82,14 +82,19 @@ impl<D: Dialect, K: Clone + Send + Sync + 'static, V: Send + 'static> Kind<D, K,
         }
         let statement = D::finding(self.table, keys.len());
         let rows = (self.line)(store).fetch(statement, Some(&Keys { table: self.table, cells })).await?;
-        // Without a checkpoint nothing is known of whatever there may be.
-        let (mut values, mut checkpoint): (Vec<_>, _) = (keys.iter().map(|_| None).collect(), Head::default());
+        let mut values: Vec<_> = keys.iter().map(|_| None).collect();
+        let mut checkpoint = None;
         for row in &rows {
             match read_found(row, self.table, keys.len()).map_err(&reading)? {
                 FoundRow::Of(at) => values[at] = Some((self.value)(keys[at].clone(), row).map_err(&reading)),
-                FoundRow::Checkpoint(head) => checkpoint = head,
+                FoundRow::Checkpoint(head) => checkpoint = Some(head),
             }
         }
+        let checkpoint = checkpoint.unwrap_or_else(|| {
+            // Without one nothing is known of whatever rows there may be.
+            values.fill_with(|| None);
+            Head::default()
+        });
         Ok(Found { values, checkpoint })
     }
 }

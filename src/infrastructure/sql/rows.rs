@@ -12,7 +12,7 @@ use crate::domain::ids::{CompartmentId, LockerId, ReservationId, Sequence};
 use crate::domain::record::Head;
 use crate::domain::reservation::ReservationState;
 use crate::domain::rows::{CompartmentRow, CompartmentStatus, LockerSummary, ReservationStatus, Rows};
-use crate::infrastructure::sql::tables::{CHECKPOINT, COMPARTMENTS, Cell, LOCKERS, RESERVATIONS, Table};
+use crate::infrastructure::sql::tables::{CHECKPOINT, COMPARTMENTS, Cell, LOCKERS, MAX_KEYS, RESERVATIONS, Table};
 
 /// How many rows are handed to the database at once at most: as cells they are there twice.
 const MAX_CHUNK_ROWS: usize = 10_000;
@@ -207,7 +207,7 @@ fn reservation_id(text: &str) -> Option<ReservationId> {
     ReservationId::parse(text).ok()
 }
 
-/// The checkpoint.
+/// The checkpoint, from a statement for it alone.
 pub fn read_checkpoint(row: &impl Cells) -> Read<Head> {
     let sequence = Sequence::new(count(row, "sequence")?);
     Ok(Head { sequence, chain_hash: text(row, "chain_hash", ChainHash::parse)? })
@@ -220,15 +220,17 @@ pub enum FoundRow {
     Checkpoint(Head),
 }
 
-/// Reads that of a row of [`Table::find_by_values`].
+/// Tells what a row of [`Table::find_by_values`] or [`Table::find_by_json`] is, for so many keys.
 pub fn read_found(row: &impl Cells, table: &'static Table, keys: usize) -> Read<FoundRow> {
     let number = row.integer("number")?;
-    if number > 0 {
-        let at = usize::try_from(number - 1).ok().filter(|at| *at < keys);
-        return at.map(FoundRow::Of).ok_or_else(|| foreign("number", number.to_string()));
+    match usize::try_from(number) {
+        Ok(number) if number > keys => Err(foreign("sequence", format!("-{}", number.saturating_sub(MAX_KEYS)))),
+        Ok(number) if number > 0 => Ok(FoundRow::Of(number - 1)),
+        _ => {
+            let chain_hash = parsed("chain_hash", row.text(table.last_column())?, ChainHash::parse)?;
+            Ok(FoundRow::Checkpoint(Head { sequence: Sequence::new(number.unsigned_abs()), chain_hash }))
+        }
     }
-    let chain_hash = text(row, table.last_column(), ChainHash::parse)?;
-    Ok(FoundRow::Checkpoint(Head { sequence: Sequence::new(number.unsigned_abs()), chain_hash }))
 }
 
 fn text<T>(row: &impl Cells, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {

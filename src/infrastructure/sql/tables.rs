@@ -122,7 +122,7 @@ impl Table {
         self.key_columns
     }
 
-    /// A text in every table.
+    /// A text in every table: a lookup has the checkpoint's hash there.
     pub const fn last_column(&self) -> &'static str {
         self.columns[self.columns.len() - 1].name
     }
@@ -150,7 +150,8 @@ impl Table {
     /// Every cell that is not needed costs, in SQLite more than comparing a key. So a row has instead of
     /// its key the number of that, from 1. The checkpoint is a row by itself, of the same moment as the
     /// others, so that a reader knows which one it saw: instead of the number it has minus its sequence,
-    /// and its hash in the table's last column.
+    /// and its hash in the table's last column. A sequence below zero, which only somebody else can have
+    /// written, becomes a number beyond those of all keys.
     pub fn find_by_values(&'static self, keys: usize) -> &'static str {
         &self.found_on_sqlite[keys.next_power_of_two().ilog2() as usize]
     }
@@ -188,8 +189,8 @@ impl Table {
         let (name, last, values) = (self.name, self.last_column(), self.values());
         let in_checkpoint = |value: &&str| format!("{} AS {value}", if *value == last { "chain_hash" } else { "NULL" });
         format!(
-            "SELECT -sequence AS number, {} FROM checkpoint WHERE id = 1 UNION ALL \
-             SELECT {number}, {} FROM {keys} CROSS JOIN {name} WHERE {}",
+            "SELECT CASE WHEN sequence < 0 THEN {MAX_KEYS} - sequence ELSE -sequence END AS number, {} \
+             FROM checkpoint WHERE id = 1 UNION ALL SELECT {number}, {} FROM {keys} CROSS JOIN {name} WHERE {}",
             values.iter().map(in_checkpoint).collect::<Vec<_>>().join(", "),
             values.join(", "),
             self.is_key(key),
@@ -257,13 +258,15 @@ mod tests {
     fn a_lookup_tells_the_checkpoint_too() {
         assert_eq!(
             RESERVATIONS.find_by_json(),
-            "SELECT -sequence AS number, chain_hash AS status FROM checkpoint WHERE id = 1 UNION ALL \
+            "SELECT CASE WHEN sequence < 0 THEN 256 - sequence ELSE -sequence END AS number, \
+             chain_hash AS status FROM checkpoint WHERE id = 1 UNION ALL \
              SELECT number, status FROM json_array_elements($1::json) WITH ORDINALITY AS keys(value, number) \
              CROSS JOIN reservations WHERE reservation_id = value ->> 0"
         );
         assert_eq!(
             COMPARTMENTS.find_by_values(2),
-            "SELECT -sequence AS number, NULL AS degraded, chain_hash AS active_reservation FROM checkpoint \
+            "SELECT CASE WHEN sequence < 0 THEN 256 - sequence ELSE -sequence END AS number, \
+             NULL AS degraded, chain_hash AS active_reservation FROM checkpoint \
              WHERE id = 1 UNION ALL SELECT column1, degraded, active_reservation \
              FROM (VALUES (1, ?, ?), (2, ?, ?)) CROSS JOIN compartments \
              WHERE locker_id = column2 AND compartment_id = column3"
@@ -274,6 +277,13 @@ mod tests {
     fn any_number_of_keys_takes_one_statement() {
         let sizes = |keys| LOCKERS.find_by_values(keys).matches('?').count();
         assert_eq!([1, 2, 3, 5, 64, 65, MAX_KEYS].map(sizes), [1, 2, 4, 8, 64, 128, MAX_KEYS]);
+    }
+
+    #[test]
+    fn the_last_column_of_what_is_looked_up_is_a_text_as_the_hash_of_a_checkpoint_is() {
+        for table in [&LOCKERS, &COMPARTMENTS, &RESERVATIONS] {
+            assert_eq!(table.columns.last().unwrap().postgres_type, "TEXT", "{}", table.name);
+        }
     }
 
     #[test]

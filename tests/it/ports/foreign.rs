@@ -1,6 +1,7 @@
 //! Values that somebody else put into the database: told in words that name the column, never
 //! taken for an answer.
 
+use futures_util::future::join_all;
 use lockstream::application::ports::{Seen, StoreError};
 use lockstream::domain::record::Head;
 
@@ -13,6 +14,7 @@ on_each_database!(
     a_foreign_identifier_is_told,
     a_foreign_checkpoint_is_told_and_nothing_is_built_upon_it,
     a_foreign_value_is_no_trouble_for_others,
+    rows_without_a_checkpoint_are_no_answers,
 );
 
 #[track_caller]
@@ -98,16 +100,18 @@ async fn a_foreign_identifier_is_told(place: Place) {
 }
 
 async fn a_foreign_checkpoint_is_told_and_nothing_is_built_upon_it(place: Place) {
-    for (column, value) in [("sequence", "-1"), ("chain_hash", ""), ("chain_hash", "none")] {
+    for (column, value) in [("sequence", "-1"), ("sequence", "-2"), ("chain_hash", ""), ("chain_hash", "none")] {
         filled_anew(&place).await;
         place.folder.execute(&format!("UPDATE checkpoint SET {column} = '{value}'")).await;
         assert_told(place.projection().checkpoint().await, column, value);
         assert_told(place.projection().contents().await, column, value);
         assert_told(place.projection().state_hashes().await, column, value);
         assert_told(place.projection().advance(&some_rows("M"), head(3), head(4)).await, column, value);
-        if column == "sequence" {
-            assert_told(summary(&place, "L").await, column, value);
-            assert_told(summary(&place, "X").await, column, value);
+        assert_told(summary(&place, "L").await, column, value);
+        assert_told(summary(&place, "X").await, column, value);
+        // At the same moment, so that they share a statement: none of them is taken for the checkpoint.
+        for told in join_all(["X", "L", "Y"].map(|id| summary(&place, id))).await {
+            assert_told(told, column, value);
         }
     }
     filled_anew(&place).await;
@@ -124,6 +128,16 @@ async fn a_foreign_value_is_no_trouble_for_others(place: Place) {
     assert_eq!(healthy.value, some_rows("L").lockers.pop());
     assert_eq!((unknown.value, unknown.checkpoint.sequence.get()), (None, 3));
     assert_told(foreign, "compartments", "-1");
+}
+
+async fn rows_without_a_checkpoint_are_no_answers(place: Place) {
+    filled(&place).await;
+    place.folder.execute("DELETE FROM checkpoint").await;
+    let (locker, unknown) = tokio::join!(place.locker("L"), place.locker("X"));
+    assert_eq!((locker.value, locker.checkpoint), (None, Head::default()));
+    assert_eq!((unknown.value, unknown.checkpoint), (None, Head::default()));
+    place.folder.execute("UPDATE lockers SET compartments = -1").await;
+    assert_eq!(place.locker("L").await.value, None, "nor is one that cannot be read");
 }
 
 /// As [`filled`], whatever was there.
