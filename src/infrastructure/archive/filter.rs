@@ -8,7 +8,7 @@
 use super::entry::Key;
 
 /// How much room a key gets. Every stranger that passes costs reading and proving a block of the run:
-/// with 12 bits that was, in the filters of nine runs, as much as all the rest of asking.
+/// with 12 bits some thirty blocks for a thousand new events, beside a handful of runs.
 const BITS_PER_KEY: usize = 16;
 const WORDS: usize = 8;
 const BLOCK_BYTES: usize = WORDS * 4;
