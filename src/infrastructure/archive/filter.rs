@@ -3,7 +3,7 @@
 //!
 //! A split-block Bloom filter (Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom
 //! Filters", 2007; in the shape of the Parquet format): a key sets one bit in each of the eight words
-//! of one block, so asking costs one cache line. With 16 bits a key about one stranger in 800 passes.
+//! of one block, so asking costs one cache line. With 16 bits a key fewer than one stranger in 500 passes.
 
 use super::entry::Key;
 
