@@ -1,6 +1,7 @@
-//! How far the service is: the durable head, the projected sequence, and whether the log failed.
+//! How far the service is: the durable head, what the projection has taken and what it has written,
+//! and whether the log failed.
 //!
-//! The writer and the projection task publish here; queries and readiness read. Both positions
+//! The writer and the projection task publish here; queries, bulks and readiness read. All positions
 //! only ever grow.
 
 use std::sync::Mutex;
@@ -16,6 +17,8 @@ use crate::domain::record::Head;
 #[derive(Debug)]
 pub struct Progress {
     durable: watch::Sender<Head>,
+    /// What the projection has taken on, whether it is written by now or not.
+    taken: watch::Sender<Sequence>,
     projected: watch::Sender<Projected>,
     log_failed: watch::Sender<bool>,
     archiving: watch::Sender<Option<Sequence>>,
@@ -37,9 +40,11 @@ struct Projected {
 impl Progress {
     #[must_use]
     pub fn new(durable: Head, projected: Head) -> Self {
+        let taken = projected.sequence;
         let projected = Projected { head: projected, attempt: projected };
         Self {
             durable: watch::Sender::new(durable),
+            taken: watch::Sender::new(taken),
             projected: watch::Sender::new(projected),
             log_failed: watch::Sender::new(false),
             archiving: watch::Sender::new(None),
@@ -70,6 +75,8 @@ impl Progress {
     }
 
     pub fn publish_projected(&self, head: Head) {
+        // What is written was taken: whoever waits for the one has the other.
+        self.publish_taken(head.sequence);
         self.projected.send_modify(|projected| projected.head = head);
     }
 
@@ -112,6 +119,26 @@ impl Progress {
         self.projection_wanted.notify_one();
         let reached = projected.wait_for(|projected| projected.head.sequence >= due);
         matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// The projection has the rows of everything up to here, and begins to write them.
+    pub fn publish_taken(&self, sequence: Sequence) {
+        self.taken.send_if_modified(|taken| {
+            let goes_on = sequence > *taken;
+            *taken = sequence.max(*taken);
+            goes_on
+        });
+    }
+
+    /// Waits until the projection has taken on everything up to `due`, even if that is not written yet.
+    /// False when the deadline passes before.
+    pub async fn wait_until_taken(&self, due: Sequence, deadline: Instant) -> bool {
+        if *self.taken.borrow() >= due {
+            return true;
+        }
+        let mut taken = self.taken.subscribe();
+        self.projection_wanted.notify_one();
+        matches!(timeout_at(deadline, taken.wait_for(|taken| *taken >= due)).await, Ok(Ok(_)))
     }
 
     /// Waits until somebody waits for the projection. May be true of somebody who has it by now.

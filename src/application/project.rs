@@ -86,6 +86,7 @@ impl Projector {
     /// the writer has forgotten by now that they were touched.
     pub async fn write(&self, rows: &Rows, head: Head) -> Standing {
         let mut retry = Retry::new(&self.progress);
+        self.progress.publish_taken(head.sequence);
         loop {
             match self.try_to_write(rows, head).await {
                 Ok(standing) => {

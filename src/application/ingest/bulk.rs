@@ -196,14 +196,20 @@ impl WriterQueue {
         deadline: Instant,
         stop: &CancellationToken,
     ) -> Result<Answered, Unavailable> {
-        // Room for more than one event, or each would cost a sync.
-        let due = self.lagging_by(self.bulk.lag_events / 2);
+        // While the projection writes what it has taken, as much again can be recorded: each of the two
+        // may have a part of the lag, or they would work in turns. And a part is more than one event unless
+        // the limit is tiny, or each event would cost a sync.
+        let taken = self.lagging_by(self.bulk.lag_events / 4);
+        let written = self.lagging_by(self.bulk.lag_events / 4 * 3);
         let place = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Unavailable::Stopping),
             () = self.commands.closed() => return Err(self.ended()),
             place = async {
-                if !self.progress.wait_until_projected(due, deadline).await {
+                let progress = &self.progress;
+                if !progress.wait_until_taken(taken, deadline).await
+                    || !progress.wait_until_projected(written, deadline).await
+                {
                     return Err(Unavailable::ProjectionBehind);
                 }
                 match timeout_at(deadline, self.commands.reserve()).await {
@@ -245,10 +251,17 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A queue that nobody reads yet, behind a log of 100 records.
+    fn head(sequence: u64) -> Head {
+        Head { sequence: Sequence::new(sequence), ..Head::default() }
+    }
+
+    /// A queue that nobody reads yet, behind a log of 100 records that are all projected.
     fn queue() -> (WriterQueue, mpsc::Receiver<Command>, Arc<Progress>) {
-        let head = Head { sequence: Sequence::new(100), ..Head::default() };
-        let progress = Arc::new(Progress::new(head, head));
+        queue_with_projection_at(100)
+    }
+
+    fn queue_with_projection_at(sequence: u64) -> (WriterQueue, mpsc::Receiver<Command>, Arc<Progress>) {
+        let progress = Arc::new(Progress::new(head(100), head(sequence)));
         let (commands, queue) = mpsc::channel(4);
         let bulk = BulkLimits {
             chunk_events: 1,
@@ -266,15 +279,52 @@ mod tests {
         queue.submit_chunk(chunk, &CancellationToken::new()).await;
     }
 
+    /// Whether a chunk that was handed in by now is in the queue.
+    async fn has_come(queue: &mut mpsc::Receiver<Command>) -> bool {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        queue.try_recv().is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_chunk_goes_on_while_the_projection_writes_what_it_has_taken() {
+        let (writer, mut queue, progress) = queue_with_projection_at(74);
+        let sender = tokio::spawn(hand_in(writer));
+        assert!(!has_come(&mut queue).await, "more than a quarter of the lag is not taken");
+        timeout(60 * SECOND, progress.wait_for_reader()).await.expect("the projection is to take it now");
+        progress.publish_taken(Sequence::new(75));
+        assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
+        sender.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_written_was_taken() {
+        let (writer, mut queue, progress) = queue_with_projection_at(0);
+        let sender = tokio::spawn(hand_in(writer));
+        assert!(!has_come(&mut queue).await, "nothing is taken");
+        progress.publish_projected(head(100));
+        assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
+        sender.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_chunk_waits_where_three_quarters_of_the_lag_are_taken_and_not_written() {
+        let (writer, mut queue, progress) = queue_with_projection_at(24);
+        progress.publish_taken(Sequence::new(100));
+        let sender = tokio::spawn(hand_in(writer));
+        assert!(!has_come(&mut queue).await, "handed in before its time");
+        progress.publish_projected(head(25));
+        assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
+        sender.await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_chunk_waits_for_an_archiver_that_is_too_far_behind() {
         let (writer, mut queue, progress) = queue();
         progress.publish_archiving(Some(Sequence::new(69)));
         let sender = tokio::spawn(hand_in(writer));
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(queue.try_recv().is_err(), "handed in before its time");
+        assert!(!has_come(&mut queue).await, "handed in before its time");
         progress.publish_archiving(Some(Sequence::new(70)));
         assert!(timeout(60 * SECOND, queue.recv()).await.unwrap().is_some());
         sender.await.unwrap();

@@ -159,6 +159,28 @@ async fn a_bulk_leaves_half_of_the_lag_to_single_events() {
 }
 
 #[tokio::test]
+async fn a_bulk_goes_on_while_a_transaction_of_the_projection_is_under_way() {
+    let folder = Folder::new();
+    let settings = [
+        ("LOCKSTREAM_MAX_LAG_EVENTS", "80"),
+        ("LOCKSTREAM_MAX_BATCH_EVENTS", "5"),
+        ("LOCKSTREAM_BULK_WAIT_MS", "1000"),
+    ];
+    let server = Server::start_with(&folder, &settings).await;
+    accept(&server, &story("south", 1)).await;
+    assert_eq!(server.get("/lockers/south").await.status, 200);
+    let holder = folder.hold_up().await;
+
+    let answered = send(&server, NDJSON, ndjson(&story("north", 100))).await;
+
+    // Chunks of five, and ten of forty may wait for the projection: fifteen, if it had taken none of them.
+    let accepted = answered.sequences().len();
+    assert!((20..=40).contains(&accepted), "{accepted}: {:?}", answered.end);
+    assert_eq!(answered.end["code"], "projection-behind");
+    holder.release().await;
+}
+
+#[tokio::test]
 async fn small_limits_slow_bulks_down_and_fail_none() {
     for (name, value) in [
         ("LOCKSTREAM_MAX_QUEUE_EVENTS", "1"),
