@@ -31,6 +31,7 @@ use crate::domain::reservation::{Reservation, ReservationState};
 use crate::domain::world::Original;
 use crate::infrastructure::archive::entry::{Entry, Key, Kind};
 use crate::infrastructure::archive::file::damaged;
+use crate::infrastructure::archive::filter::Probe;
 use crate::infrastructure::archive::manifest::{Manifest, SegmentLine};
 use crate::infrastructure::archive::run::Run;
 use crate::infrastructure::archive::sealed::{FileState, Sealed};
@@ -63,7 +64,7 @@ impl FileArchive {
             .iter()
             .map(|line| Run::open(&folder.join(&line.file.name), line.entries, line.file.sha256).map(Arc::new));
         let runs = runs.collect::<io::Result<Vec<_>>>()?;
-        check_ranges(folder, &runs, head)?;
+        check_runs(folder, &runs, head)?;
         let path = folder.join(&manifest.snapshot.name);
         let bytes = file::read_known(&path, manifest.snapshot.sha256)?;
         let snapshot = Snapshot::from_bytes(&bytes).ok_or_else(|| damaged(&path, "it is no snapshot"))?;
@@ -127,8 +128,12 @@ impl FileArchive {
 
     fn find(&self, key: Key) -> io::Result<Vec<Entry>> {
         let mut found = Vec::new();
+        let Some(newest) = self.runs.last() else { return Ok(found) };
+        let probe = Probe::new(&key, newest.stamp().seed);
         // The newest first: what is repeated is mostly recent.
-        self.runs.iter().rev().try_for_each(|run| run.find(&key, &mut found))?;
+        for run in self.runs.iter().rev().filter(|run| run.may_hold(&probe)) {
+            run.find(&key, &mut found)?;
+        }
         Ok(found)
     }
 
@@ -234,10 +239,13 @@ fn open_segment(line: &SegmentLine, folder: &Path, log: &Path) -> io::Result<Sea
     Ok(Sealed { path: segments::path(log, first), first, last, file: line.file, before: line.before, marks })
 }
 
-/// The runs have to tell of every record once, in order.
-fn check_ranges(folder: &Path, runs: &[Arc<Run>], head: Head) -> io::Result<()> {
+/// The runs have to tell of every record once, in order, and to have one seed.
+fn check_runs(folder: &Path, runs: &[Arc<Run>], head: Head) -> io::Result<()> {
     let mut due = 1;
     for run in runs {
+        if run.stamp().seed != runs[0].stamp().seed {
+            return Err(damaged(run.path(), "its seed is not that of the others"));
+        }
         if run.stamp().from != due {
             return Err(damaged(run.path(), "it does not go on from the run before it"));
         }

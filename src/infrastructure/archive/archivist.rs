@@ -12,11 +12,11 @@ use std::sync::Arc;
 use rustix::fs::statvfs;
 use tracing::{debug, warn};
 
-use super::entry::{self, ENTRY_BYTES, Entry, Kind};
+use super::entry::{self, Entry, Kind};
 use super::file;
 use super::manifest::{FileLine, Manifest, RunLine, SegmentLine};
 use super::merge::{self, LOOK_ENTRIES};
-use super::run::{Run, RunWriter, Stamp};
+use super::run::{self, Run, RunWriter, Stamp};
 use super::sealed::{FileState, MARK_BYTES, Mark, Sealed};
 use super::snapshot::Snapshot;
 use super::{FileArchive, damaged, failure};
@@ -159,10 +159,9 @@ impl FileArchivist {
         let Stretch { segments, entries, snapshot } = stretch;
         let from = self.head().sequence.next().get();
         let head = snapshot.head;
-        let seed = head.chain_hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let stamp = Stamp { from, to: head.sequence.get(), seed };
+        let stamp = Stamp { from, to: head.sequence.get(), seed: self.seed(head) };
         let bytes = snapshot.to_bytes();
-        self.look_for_room(bytes.len() + entries.len() * (ENTRY_BYTES + 4))?;
+        self.look_for_room(bytes.len() + run::max_bytes(entries.len()))?;
         let (mut archive, is_first) = match &self.archive {
             Some(archive) => (FileArchive::clone(archive), false),
             None => (FileArchive::empty(), true),
@@ -179,7 +178,7 @@ impl FileArchivist {
                 return Ok(Err(Stopped));
             }
         }
-        let (run, hash) = writer.finish()?;
+        let Some((run, hash)) = writer.finish(stop)? else { return Ok(Err(Stopped)) };
         archive.manifest.runs.push(line_of(&run, 0, hash));
         archive.runs.push(Arc::new(run));
         for sealed in segments {
@@ -201,6 +200,13 @@ impl FileArchivist {
         self.switch_to(archive).map(Ok)
     }
 
+    /// The seed of the next run: that of the others, so that a key is hashed once for all of them.
+    fn seed(&self, head: Head) -> u64 {
+        let newest = self.archive.as_ref().and_then(|archive| archive.runs.last());
+        let of_log = || head.chain_hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        newest.map_or_else(of_log, |run| run.stamp().seed)
+    }
+
     /// Merges runs until none are due.
     fn merge(&mut self, stop: &dyn Fn() -> bool) -> io::Result<Result<(), Stopped>> {
         while let Some(archive) = &self.archive {
@@ -208,7 +214,7 @@ impl FileArchivist {
             let Some(range) = merge::due(&levels) else { break };
             let runs: Vec<_> = archive.runs[range.clone()].iter().map(Arc::as_ref).collect();
             let entries = runs.iter().map(|run| run.entries()).sum::<u64>();
-            self.look_for_room(usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(ENTRY_BYTES + 4))?;
+            self.look_for_room(run::max_bytes(usize::try_from(entries).unwrap_or(usize::MAX)))?;
             let stamp = Stamp { from: runs[0].stamp().from, ..runs[runs.len() - 1].stamp() };
             let Some((run, hash)) = merge::merge(&runs, &self.run_path(stamp), stop)? else { return Ok(Err(Stopped)) };
             let mut archive = FileArchive::clone(archive);
@@ -257,7 +263,7 @@ impl FileArchivist {
         let Ok(()) = self.write(stretch, stop)? else { return Ok(None) };
         match self.merge(stop) {
             Ok(Ok(())) => {}
-            Ok(Err(Stopped)) => debug!("the merging of runs is left to the next start"),
+            Ok(Err(Stopped)) => debug!("the merging of runs is left for after the next stretch"),
             Err(error) if failure(&error).is_damage => return Err(error),
             // What is archived is archived. It is tried again after the next stretch.
             Err(error) => warn!(%error, "the tables of the archive cannot be merged for now"),

@@ -17,12 +17,16 @@ const FAN_IN: usize = 4;
 /// After how many entries a writer looks whether to stop.
 pub const LOOK_ENTRIES: usize = 1 << 9;
 
-/// Which runs are to be merged, of levels in the order of history.
+/// Which runs are to be merged, of levels in the order of history: the newest that are due. A merge that
+/// was given up may have left some behind newer ones.
 #[must_use]
 pub fn due(levels: &[u32]) -> Option<Range<usize>> {
-    let level = *levels.last()?;
-    let same = levels.iter().rev().take_while(|other| **other == level).count();
-    (same >= FAN_IN).then(|| levels.len() - same..levels.len())
+    let mut end = levels.len();
+    levels.chunk_by(PartialEq::eq).rev().find_map(|same| {
+        let range = end - same.len()..end;
+        end = range.start;
+        (same.len() >= FAN_IN).then_some(range)
+    })
 }
 
 /// Writes the entries of neighbouring runs into one. Ends with `None` as soon as `stop` says so.
@@ -39,7 +43,7 @@ pub fn merge(runs: &[&Run], path: &Path, stop: &dyn Fn() -> bool) -> io::Result<
             return Ok(None);
         }
     }
-    writer.finish().map(Some)
+    writer.finish(stop)
 }
 
 /// Takes the least entry of all.
@@ -69,6 +73,13 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_that_was_given_up_is_still_due_behind_newer_runs() {
+        assert_eq!(due(&[2, 2, 2, 2, 1, 0]), Some(0..4));
+        assert_eq!(due(&[3, 2, 2, 2, 2, 1, 1, 1, 1, 0]), Some(5..9));
+        assert_eq!(due(&[1, 1, 1, 1, 1]), Some(0..5));
+    }
+
+    #[test]
     fn a_merged_run_has_the_entries_of_all_in_their_order() {
         let folder = tempfile::tempdir().unwrap();
         let entry = |number: u64| {
@@ -83,7 +94,7 @@ mod tests {
                 let path = folder.path().join(format!("{part}.run"));
                 let mut writer = RunWriter::create(&path, stamp, 500).unwrap();
                 entries.into_iter().try_for_each(|entry| writer.push(entry)).unwrap();
-                writer.finish().unwrap().0
+                writer.finish(&|| false).unwrap().unwrap().0
             })
             .collect();
         let runs: Vec<_> = runs.iter().collect();

@@ -15,15 +15,18 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{ENTRY_BYTES, Entry, KEY_BYTES, Key};
 use super::file::{ContentHash, damaged, hash_of};
-use super::filter::Filter;
+use super::filter::{Filter, Probe};
 
 const BLOCK_BYTES: usize = 4096;
 const CHECKSUM_BYTES: usize = 32;
+const STAMP_BYTES: usize = 24;
 const ENTRIES_PER_BLOCK: usize = (BLOCK_BYTES - CHECKSUM_BYTES) / ENTRY_BYTES;
 /// The beginning of every table; the last byte is the format.
-const MAGIC: &[u8; 8] = b"LSruns\0\x01";
+const MAGIC: &[u8; 8] = b"LSruns\0\x02";
 /// How much is written and synced at once: one large sync would hold up those of the log.
 const WRITE_BYTES: usize = 1 << 20;
+/// After how much of its table a writer looks whether to stop.
+const LOOK_BYTES: usize = 1 << 16;
 /// How much a merge reads at once.
 const READ_BLOCKS: usize = 64;
 
@@ -33,13 +36,14 @@ pub struct Stamp {
     /// The records that it tells of.
     pub from: u64,
     pub to: u64,
-    /// Nobody knew it before those records were written.
+    /// From the log's hashes. The same for all runs of an archive, so that a key is hashed once for all
+    /// filters.
     pub seed: u64,
 }
 
 impl Stamp {
-    fn to_bytes(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
+    fn to_bytes(self) -> [u8; STAMP_BYTES] {
+        let mut bytes = [0; STAMP_BYTES];
         for (place, number) in bytes.chunks_exact_mut(8).zip([self.from, self.to, self.seed]) {
             place.copy_from_slice(&number.to_be_bytes());
         }
@@ -51,15 +55,33 @@ impl Stamp {
 pub struct RunWriter {
     path: PathBuf,
     beside: PathBuf,
-    file: File,
+    out: Out,
     stamp: Stamp,
     entries: u64,
     blocks: u64,
     fences: Vec<Key>,
     filter: Filter,
     block: Vec<u8>,
-    pending: Vec<u8>,
     last: Option<Entry>,
+}
+
+/// Writes and syncs in steps.
+struct Out {
+    file: File,
+    pending: Vec<u8>,
+}
+
+impl Out {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.pending)?;
+        self.pending.clear();
+        self.file.sync_all()
+    }
 }
 
 impl RunWriter {
@@ -67,7 +89,7 @@ impl RunWriter {
     pub fn create(path: &Path, stamp: Stamp, max_entries: usize) -> io::Result<Self> {
         let beside = path.with_extension("new");
         Ok(Self {
-            file: File::create(&beside)?,
+            out: Out { file: File::create(&beside)?, pending: Vec::new() },
             path: path.to_owned(),
             beside,
             stamp,
@@ -76,7 +98,6 @@ impl RunWriter {
             fences: Vec::new(),
             filter: Filter::new(max_entries, stamp.seed),
             block: Vec::with_capacity(BLOCK_BYTES),
-            pending: Vec::new(),
             last: None,
         })
     }
@@ -97,40 +118,56 @@ impl RunWriter {
     fn end_block(&mut self) -> io::Result<()> {
         self.block.resize(ENTRIES_PER_BLOCK * ENTRY_BYTES, 0);
         let checksum = checksum(self.stamp, self.blocks, &self.block);
-        self.pending.extend_from_slice(&self.block);
-        self.pending.extend_from_slice(&checksum);
+        self.block.extend_from_slice(&checksum);
+        self.out.put(&self.block)?;
         self.blocks += 1;
         self.block.clear();
-        if self.pending.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+        Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.pending)?;
-        self.pending.clear();
-        self.file.sync_all()
-    }
-
-    /// Ends the run; it survives a crash as soon as its folder is synced.
-    pub fn finish(mut self) -> io::Result<(Run, ContentHash)> {
+    /// Ends the run; it survives a crash as soon as its folder is synced. `None` when `stop` said so.
+    pub fn finish(mut self, stop: &dyn Fn() -> bool) -> io::Result<Option<(Run, ContentHash)>> {
         if !self.block.is_empty() {
             self.end_block()?;
         }
-        let mut table = MAGIC.to_vec();
-        table.extend_from_slice(&self.stamp.to_bytes());
-        table.extend_from_slice(&self.entries.to_be_bytes());
-        table.extend(self.fences.iter().flatten());
-        table.extend(self.filter.to_bytes());
-        let hash = hash_of(&table);
-        self.pending.extend_from_slice(&table);
-        self.pending.extend_from_slice(hash.as_bytes());
-        self.flush()?;
-        fs::rename(&self.beside, &self.path)?;
-        let Self { path, stamp, entries, mut fences, filter, .. } = self;
+        let Self { path, beside, mut out, stamp, entries, mut fences, filter, .. } = self;
+        let mut hasher = Sha256::new();
+        let mut put = |bytes: &[u8]| {
+            hasher.update(bytes);
+            out.put(bytes)
+        };
+        put(MAGIC)?;
+        put(&stamp.to_bytes())?;
+        put(&entries.to_be_bytes())?;
+        for fences in fences.chunks(LOOK_BYTES / KEY_BYTES) {
+            put(fences.as_flattened())?;
+            if stop() {
+                return Ok(None);
+            }
+        }
+        for (block, at) in filter.bytes().zip(1_usize..) {
+            put(&block)?;
+            if at.is_multiple_of(LOOK_BYTES / block.len()) && stop() {
+                return Ok(None);
+            }
+        }
+        let hash = ContentHash::new(hasher.finalize().into());
+        out.put(hash.as_bytes())?;
+        out.flush()?;
+        fs::rename(&beside, &path)?;
         fences.shrink_to_fit();
         // The one that wrote cannot read.
         let file = File::open(&path)?;
-        Ok((Run { path, file, stamp, entries, fences, filter }, hash))
+        Ok(Some((Run { path, file, stamp, entries, fences, filter }, hash)))
     }
+}
+
+/// What a run of so many entries takes of the disk at most.
+#[must_use]
+pub const fn max_bytes(entries: usize) -> usize {
+    let fences = entries.div_ceil(ENTRIES_PER_BLOCK);
+    let blocks = fences.saturating_mul(BLOCK_BYTES + KEY_BYTES);
+    blocks.saturating_add(Filter::bytes_for(entries)).saturating_add(MAGIC.len() + STAMP_BYTES + 8 + CHECKSUM_BYTES)
 }
 
 /// A run, open for reading.
@@ -181,11 +218,14 @@ impl Run {
         &self.path
     }
 
-    /// Adds every entry of a key to `found`.
+    /// Whether looking for the key can find something. The probe is of this run's seed.
+    #[must_use]
+    pub fn may_hold(&self, probe: &Probe) -> bool {
+        self.filter.may_hold(probe)
+    }
+
+    /// Adds every entry of a key to `found`. It reads to know, so ask [`Run::may_hold`] first.
     pub fn find(&self, key: &Key, found: &mut Vec<Entry>) -> io::Result<()> {
-        if !self.filter.may_hold(key) {
-            return Ok(());
-        }
         // The block before the first one that begins with the key, or later, may end with it.
         let first = self.fences.partition_point(|fence| fence < key).saturating_sub(1);
         let end = self.fences.partition_point(|fence| fence <= key);

@@ -1,11 +1,12 @@
-//! How much is archived at once, and what is not worth a stretch.
+//! How much is archived at once, what is not worth a stretch, and what the runs have in common.
 
 use super::*;
 use crate::domain::event::parse::ReceivedEvent;
+use crate::domain::ids::EventId;
 use crate::domain::record::{Record, RecordedAt};
 use crate::infrastructure::event_log::line;
 
-/// Segments of three records each, in which nothing comes to an end.
+/// Segments of three records each, in which nothing comes to an end. Those that are there stay.
 fn write_log(folder: &Path, segments: u64) {
     let (mut lines, mut head) = (Vec::new(), Head::default());
     for number in 1..=3 * segments {
@@ -19,7 +20,10 @@ fn write_log(folder: &Path, segments: u64) {
         head = line::encode(&record, head.chain_hash, &mut lines);
         if number.is_multiple_of(3) {
             let first = Sequence::new(number - 2);
-            fs::write(segments::path(folder, first), std::mem::take(&mut lines)).unwrap();
+            let (path, lines) = (segments::path(folder, first), std::mem::take(&mut lines));
+            if !path.exists() {
+                fs::write(path, lines).unwrap();
+            }
         }
     }
 }
@@ -50,6 +54,79 @@ fn an_archive_that_is_made_anew_goes_as_far_as_the_one_before_whatever_the_stret
     let mut other = FileArchivist::new(archivist.folder.clone(), archivist.log.clone(), 0, None);
     other.stretch_bytes = 3_000;
     assert_eq!(archive_all(&mut other), 27, "one segment is not worth a snapshot");
+}
+
+#[test]
+fn a_key_is_hashed_once_for_all_runs_because_they_have_one_seed() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, log) = (place.path().join("archive"), place.path().join("log"));
+    fs::create_dir(&log).unwrap();
+    write_log(&log, 8);
+    let mut archivist = FileArchivist::new(folder, log, 0, None);
+    archivist.stretch_bytes = 1;
+    assert_eq!(archive_all(&mut archivist), 21);
+    let seeds = |archivist: &FileArchivist| {
+        let archive = archivist.archive.as_ref().unwrap();
+        archive.runs.iter().map(|run| run.stamp().seed).collect::<Vec<_>>()
+    };
+    let first = seeds(&archivist)[0];
+    assert_eq!(seeds(&archivist), [first; 4], "four of seven were merged");
+    assert_ne!(first, 0);
+
+    // Another process goes on with it.
+    write_log(&archivist.log, 10);
+    let (archive, _) = FileArchive::open(&archivist.folder, &archivist.log).unwrap().unwrap();
+    let (folder, log) = (archivist.folder.clone(), archivist.log.clone());
+    let mut other = FileArchivist::new(folder, log, 0, Some(Arc::new(archive)));
+    other.stretch_bytes = 1;
+    assert_eq!(archive_all(&mut other), 27);
+    assert_eq!(seeds(&other), [first; 3], "four and one more of nine");
+}
+
+#[test]
+fn an_id_that_was_never_used_is_known_to_be_new_without_reading_from_the_disk() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, log) = (place.path().join("archive"), place.path().join("log"));
+    fs::create_dir(&log).unwrap();
+    write_log(&log, 8);
+    let mut archivist = FileArchivist::new(folder, log, 0, None);
+    archivist.stretch_bytes = 1;
+    assert_eq!(archive_all(&mut archivist), 21);
+    let archive = archivist.archive.as_ref().unwrap();
+    assert_eq!(archive.runs.len(), 4, "all are asked");
+
+    // Whatever is read from now on is an error.
+    archive.runs.iter().for_each(|run| File::create(run.path()).unwrap().set_len(0).unwrap());
+
+    let id = |number: u32| EventId::parse(&format!("01890a5d-ac96-774b-bcce-b302{number:08x}")).unwrap();
+    let known = id(0x099a_0001);
+    assert!(archive.find_original(known).is_err(), "this one has to be read");
+    let read = (0..1_000).filter(|number| archive.find_original(id(*number)).is_err()).count();
+    assert_eq!(read, 0);
+}
+
+#[test]
+fn an_archive_with_a_run_of_another_seed_is_not_believed() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, log) = (place.path().join("archive"), place.path().join("log"));
+    fs::create_dir(&log).unwrap();
+    write_log(&log, 4);
+    let mut archivist = FileArchivist::new(folder.clone(), log.clone(), 0, None);
+    archivist.stretch_bytes = 1;
+    assert_eq!(archive_all(&mut archivist), 9);
+    assert!(FileArchive::open(&folder, &log).unwrap().is_some());
+
+    let last = Arc::clone(&archivist.archive.as_ref().unwrap().runs[2]);
+    let stamp = Stamp { seed: last.stamp().seed ^ 1, ..last.stamp() };
+    let mut writer = RunWriter::create(last.path(), stamp, 3).unwrap();
+    last.iter().for_each(|entry| writer.push(entry.unwrap()).unwrap());
+    let (run, hash) = writer.finish(&|| false).unwrap().unwrap();
+    let mut manifest = Manifest::read(&folder).unwrap().unwrap();
+    manifest.runs[2] = line_of(&run, 0, hash);
+    manifest.replace(&folder).unwrap();
+
+    let error = FileArchive::open(&folder, &log).expect_err("its keys would not be found");
+    assert!(error.to_string().contains("seed"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Runs written and read back, and damaged in every way.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::super::entry::Kind;
@@ -23,12 +24,14 @@ fn entries(count: u64) -> Vec<Entry> {
 fn write(path: &Path, entries: &[Entry]) -> (Run, ContentHash) {
     let mut writer = RunWriter::create(path, STAMP, entries.len()).unwrap();
     entries.iter().try_for_each(|entry| writer.push(*entry)).unwrap();
-    writer.finish().unwrap()
+    writer.finish(&|| false).unwrap().expect("nobody stopped it")
 }
 
 fn find(run: &Run, key: &Key) -> Vec<Entry> {
     let mut found = Vec::new();
-    run.find(key, &mut found).unwrap();
+    if run.may_hold(&Probe::new(key, STAMP.seed)) {
+        run.find(key, &mut found).unwrap();
+    }
     found
 }
 
@@ -51,6 +54,39 @@ fn every_entry_of_a_key_is_found_and_of_no_other() {
                 if stranger == 200 { usize::try_from(count.div_ceil(3)).unwrap() } else { 0 }
             );
         }
+    }
+}
+
+#[test]
+fn it_takes_no_more_of_the_disk_than_was_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for count in [0, 1, 127, 128, 1_000, 30_000] {
+        let path = folder.path().join(format!("{count}.run"));
+        write(&path, &entries(count));
+        let (bytes, looked_for) =
+            (fs::metadata(path).unwrap().len(), max_bytes(usize::try_from(count).unwrap()) as u64);
+        assert_eq!(bytes, looked_for, "{count} entries");
+    }
+}
+
+#[test]
+fn whoever_writes_its_table_looks_whether_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let entries = entries(60_000);
+    let looks = |stop_at: usize| {
+        let mut writer = RunWriter::create(&folder.path().join("a.run"), STAMP, entries.len()).unwrap();
+        entries.iter().try_for_each(|entry| writer.push(*entry)).unwrap();
+        let looked = Cell::new(0);
+        let finished = writer.finish(&|| {
+            looked.set(looked.get() + 1);
+            looked.get() == stop_at
+        });
+        (finished.unwrap().is_some(), looked.get())
+    };
+    // 473 first keys of 16 bytes, then 240,000 bytes of filter in steps of 64 KiB.
+    assert_eq!(looks(usize::MAX), (true, 1 + 3));
+    for stop_at in 1..=4 {
+        assert_eq!(looks(stop_at), (false, stop_at));
     }
 }
 
