@@ -140,9 +140,10 @@ mod tests {
     #[test]
     fn a_part_that_was_large_gives_its_room_back() {
         let mut map = of_very_many(2_000_000);
-        // Half of it is in use, and it stays.
+        // Half of it is in use, and it stays, as far as a table tells.
+        let before = room(&map);
         (0..PARTS).for_each(|part| map.retain_in(part, |number, _| number % 2 == 0));
-        assert!(room(&map) >= 2_000_000);
+        assert!(room(&map) >= 2_000_000 && room(&map) > before * 3 / 5, "{} of {before}", room(&map));
         (0..PARTS).for_each(|part| map.retain_in(part, |number, _| number % 8 == 0));
         assert!(map.entries() == 250_000 && room(&map) < 3 * 250_000);
         (0..PARTS).for_each(|part| map.retain_in(part, |_, _| false));

@@ -1,5 +1,7 @@
 //! How much is archived at once, what is not worth a stretch, and what the runs have in common.
 
+use tempfile::TempDir;
+
 use super::*;
 use crate::domain::event::parse::ReceivedEvent;
 use crate::domain::ids::EventId;
@@ -26,6 +28,17 @@ fn write_log(folder: &Path, segments: u64) {
             }
         }
     }
+}
+
+/// An archivist of such a log, segment by segment, and the folder of both.
+fn step_by_step(segments: u64) -> (TempDir, FileArchivist) {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, log) = (place.path().join("archive"), place.path().join("log"));
+    fs::create_dir(&log).unwrap();
+    write_log(&log, segments);
+    let mut archivist = FileArchivist::new(folder, log, 0, None);
+    archivist.stretch_bytes = 1;
+    (place, archivist)
 }
 
 /// Archives all that is worth it; the end.
@@ -58,12 +71,7 @@ fn an_archive_that_is_made_anew_goes_as_far_as_the_one_before_whatever_the_stret
 
 #[test]
 fn a_key_is_hashed_once_for_all_runs_because_they_have_one_seed() {
-    let place = tempfile::tempdir().unwrap();
-    let (folder, log) = (place.path().join("archive"), place.path().join("log"));
-    fs::create_dir(&log).unwrap();
-    write_log(&log, 8);
-    let mut archivist = FileArchivist::new(folder, log, 0, None);
-    archivist.stretch_bytes = 1;
+    let (_place, mut archivist) = step_by_step(8);
     assert_eq!(archive_all(&mut archivist), 21);
     let seeds = |archivist: &FileArchivist| {
         let archive = archivist.archive.as_ref().unwrap();
@@ -85,12 +93,7 @@ fn a_key_is_hashed_once_for_all_runs_because_they_have_one_seed() {
 
 #[test]
 fn an_id_that_was_never_used_is_known_to_be_new_without_reading_from_the_disk() {
-    let place = tempfile::tempdir().unwrap();
-    let (folder, log) = (place.path().join("archive"), place.path().join("log"));
-    fs::create_dir(&log).unwrap();
-    write_log(&log, 8);
-    let mut archivist = FileArchivist::new(folder, log, 0, None);
-    archivist.stretch_bytes = 1;
+    let (_place, mut archivist) = step_by_step(8);
     assert_eq!(archive_all(&mut archivist), 21);
     let archive = archivist.archive.as_ref().unwrap();
     assert_eq!(archive.runs.len(), 4, "all are asked");
@@ -109,12 +112,8 @@ fn an_id_that_was_never_used_is_known_to_be_new_without_reading_from_the_disk() 
 
 #[test]
 fn an_archive_with_a_run_of_another_seed_is_not_believed() {
-    let place = tempfile::tempdir().unwrap();
-    let (folder, log) = (place.path().join("archive"), place.path().join("log"));
-    fs::create_dir(&log).unwrap();
-    write_log(&log, 4);
-    let mut archivist = FileArchivist::new(folder.clone(), log.clone(), 0, None);
-    archivist.stretch_bytes = 1;
+    let (_place, mut archivist) = step_by_step(4);
+    let (folder, log) = (archivist.folder.clone(), archivist.log.clone());
     assert_eq!(archive_all(&mut archivist), 9);
     assert!(FileArchive::open(&folder, &log).unwrap().is_some());
 
