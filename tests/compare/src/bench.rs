@@ -31,7 +31,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    fn parcels(self, kind: Kind, events: impl Iterator<Item = Event>) -> Vec<Parcel> {
+    pub fn parcels(self, kind: Kind, events: impl Iterator<Item = Event>) -> Vec<Parcel> {
         if self == Self::Single {
             return events.map(|event| Parcel::single(kind, &event)).collect();
         }
@@ -101,6 +101,12 @@ impl Bench {
         let each = events.div_ceil(lanes as usize).max(1);
         let each = if packing == Packing::Single { each } else { each.next_multiple_of(BATCH) };
         (0..lanes).map(|lane| packing.parcels(kind, Lane::new(run, lane).take(each))).collect()
+    }
+
+    /// The lanes of a network of so many compartments each.
+    pub fn steady(&mut self, lanes: u32, compartments: u32) -> Vec<Lane> {
+        self.run += 1;
+        (0..lanes).map(|lane| Lane::steady(self.run, lane, compartments)).collect()
     }
 
     /// The events that the last `lanes` sent, lane by lane, made again.

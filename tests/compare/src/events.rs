@@ -23,12 +23,17 @@ pub struct Event {
 /// The events of one connection, without end.
 ///
 /// A compartment is registered, used by eight parcels (one of which is never picked up), found faulty
-/// and repaired: 27 events; then comes the next one, after twenty of them the next locker.
+/// and repaired: 27 events; then comes the next one, after twenty of them the next locker. In a steady
+/// lane all are registered first, and after the last one it is the first one's turn again.
 #[derive(Debug)]
 pub struct Lane {
     name: String,
     random: u64,
-    compartments: u32,
+    /// How many compartments there will be; without it there is always a next one.
+    most: Option<u32>,
+    registered: u32,
+    /// The number of the compartment that is used.
+    used: u32,
     reservations: u32,
     step: u32,
     fault: String,
@@ -39,7 +44,23 @@ impl Lane {
     pub fn new(run: u32, lane: u32) -> Self {
         let random = (u64::from(run) << 32 | u64::from(lane)).wrapping_mul(0x2545_f491_4f6c_dd1d);
         let name = format!("{run}-{lane}");
-        Self { name, random, compartments: 0, reservations: 0, step: 0, fault: String::new() }
+        Self { name, random, most: None, registered: 0, used: 0, reservations: 0, step: 0, fault: String::new() }
+    }
+
+    /// A lane of so many compartments, and no more.
+    pub fn steady(run: u32, lane: u32, compartments: u32) -> Self {
+        Self { most: Some(compartments), ..Self::new(run, lane) }
+    }
+
+    /// The step and the compartment after this one.
+    fn go_on(&mut self, last_step: u32) {
+        (self.step, self.used) = match (self.step, self.most) {
+            (0, None) => (1, self.registered - 1),
+            (0, Some(most)) => (u32::from(self.registered == most), 0),
+            (step, Some(most)) if step == last_step => (1, (self.used + 1) % most),
+            (step, None) if step == last_step => (0, 0),
+            (step, _) => (step + 1, self.used),
+        };
     }
 
     fn event_id(&mut self) -> String {
@@ -67,12 +88,12 @@ impl Iterator for Lane {
         let id = self.event_id();
         let step = self.step;
         let faulty = CYCLES * 3 + 1;
-        if step == 0 {
-            self.compartments += 1;
-        }
         let in_use = (1..faulty).contains(&step);
         let (kind, extra) = match step {
-            0 => ("CompartmentRegistered", String::new()),
+            0 => {
+                self.registered += 1;
+                ("CompartmentRegistered", String::new())
+            }
             _ if in_use && step % 3 == 1 => {
                 self.reservations += 1;
                 ("ReservationCreated", String::new())
@@ -86,8 +107,8 @@ impl Iterator for Lane {
             }
             _ => ("FaultCleared", format!(r#","fault_event_id":"{}""#, self.fault)),
         };
-        self.step = if step > faulty { 0 } else { step + 1 };
-        let number = self.compartments - 1;
+        let number = if step == 0 { self.registered - 1 } else { self.used };
+        self.go_on(faulty + 1);
         let locker = format!("locker-{}-{}", self.name, number / COMPARTMENTS);
         let compartment = format!("C{}", number % COMPARTMENTS);
         let reservation = in_use.then(|| format!("parcel-{}-{}", self.name, self.reservations));
@@ -148,6 +169,27 @@ mod tests {
             assert!(fits, "{} after {last}", event.kind);
             last = event.kind;
         }
+    }
+
+    #[test]
+    fn a_steady_lane_registers_first_and_then_uses_what_there_is() {
+        // given three compartments, when each is used twice and the first one a third time
+        let events: Vec<_> = Lane::steady(1, 2, 3).take(3 + 6 * 26 + 1).collect();
+        // then they are registered before anything else, and never again
+        let (first, later) = events.split_at(3);
+        assert!(first.iter().all(|event| event.kind == "CompartmentRegistered"));
+        assert!(later.iter().all(|event| event.kind != "CompartmentRegistered"));
+        let names = |events: &[Event]| events.iter().map(|event| event.compartment.clone()).collect::<Vec<_>>();
+        assert_eq!(names(first), ["C0", "C1", "C2"]);
+        let visits: Vec<_> = later.chunks(26).map(names).collect();
+        for (visit, expected) in visits.iter().zip(["C0", "C1", "C2", "C0", "C1", "C2", "C0"]) {
+            assert!(visit.iter().all(|name| name == expected), "{visit:?} instead of {expected}");
+        }
+        // and no reservation is used a second time
+        let created = later.iter().filter(|event| event.kind == "ReservationCreated");
+        let reservations: Vec<_> = created.map(|event| event.reservation.clone()).collect();
+        assert_eq!(reservations.iter().collect::<HashSet<_>>().len(), reservations.len());
+        assert_eq!(reservations.len(), 6 * 8 + 1);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The measures that need a log of some size: one log grows, and on the way and at its end is
-//! measured.
+//! The measures that need a log of some size: one log grows, and at its end is measured.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,14 +13,12 @@ use crate::http::Connection;
 use crate::load::{Parcel, closed_loop};
 use crate::measures::has_batches;
 use crate::options::Subject;
-use crate::report::{Goal, Line, Measure, Tally, median};
+use crate::report::{Line, Measure, Tally};
 use crate::server::{Kind, Server, cpu_seconds, cpu_seconds_of_ended_children};
 
 const MEMORY_GOAL: &str = "48 bytes at most, with 10,000,000 events";
 /// How many events are made and sent at a time while the log is filled.
-const PORTION: u64 = 200_000;
-/// How many parts the log grows in; throughput is measured before the first and after each.
-const PARTS: u64 = 3;
+pub const PORTION: u64 = 200_000;
 /// Of how many reservations the readers ask.
 const SAMPLE: usize = 20_000;
 /// How many events arrive right before the service is killed.
@@ -34,26 +31,13 @@ pub async fn all(bench: &mut Bench) -> Result<Vec<Measure>, Failure> {
     let folder = bench.new_folder(Kind::Lockstream);
     let mut server = Server::start(Kind::Lockstream, &bench.programs, &folder).await?;
     let empty_bytes = server.resident_bytes();
-    let wants_size = bench.options.wants(Subject::Size);
-    let mut ceiling = if wants_size { Some(bench.start(Kind::Ceiling).await?) } else { None };
-    let mut points = Vec::new();
     let mut paths = Paths::default();
-    let (mut filled, mut loaded_bytes) = (0, empty_bytes);
-    for part in 0..=PARTS {
-        let until = bench.options.events() * part / PARTS;
-        while filled < until {
-            filled += fill(bench, &server, batches, (until - filled).min(PORTION), &mut paths).await?;
-            eprintln!("  {filled} events in the log");
-        }
-        loaded_bytes = server.resident_bytes();
-        if let Some(ceiling) = &mut ceiling {
-            points.push(point(bench, &server, ceiling).await?);
-        }
+    let (mut filled, until) = (0, bench.options.events());
+    while filled < until {
+        filled += fill(bench, &server, batches, (until - filled).min(PORTION), &mut paths).await?;
+        eprintln!("  {filled} events in the log");
     }
-    drop(ceiling);
-    if wants_size {
-        measures.push(by_size(&points));
-    }
+    let loaded_bytes = server.resident_bytes();
     if bench.options.wants(Subject::Reads) {
         let (reads, same) = reads(bench, server, &paths).await?;
         measures.push(reads);
@@ -117,38 +101,9 @@ async fn head(server: &Server) -> Result<u64, Failure> {
     body["head_sequence"].as_u64().ok_or_else(|| format!("no head in {body}").into())
 }
 
-/// Throughput at one size of the log.
-struct Point {
-    events: u64,
-    ours: Vec<f64>,
-    to_ceiling: f64,
-}
-
-/// Ours and the ceiling in turn: what the machine does meanwhile shows in both.
-async fn point(bench: &mut Bench, server: &Server, ceiling: &Server) -> Result<Point, Failure> {
-    at_rest(server).await;
-    let events = head(server).await?;
-    let time = bench.options.turn() / 2;
-    let connections = bench.options.connections;
-    let (mut ours, mut ratios) = (Vec::new(), Vec::new());
-    for _ in 0..bench.options.rounds() {
-        let mut rate = [0.0; 2];
-        for (rate, server) in rate.iter_mut().zip([server, ceiling]) {
-            let lanes =
-                bench.lanes(server.kind, Packing::Single, connections, (80_000.0 * time.as_secs_f64()) as usize);
-            let measured = measure(server, lanes, Some(time)).await?;
-            *rate = measured.answers.accepted as f64 / measured.took.as_secs_f64();
-        }
-        ours.push(rate[0]);
-        ratios.push(rate[0] / rate[1]);
-    }
-    eprintln!("  at {events} events: {:.0}/s", median(&ours));
-    Ok(Point { events, ours, to_ceiling: median(&ratios) })
-}
-
 /// Waits until the server has done what it does by itself, at most a minute: what it still archives of
 /// millions of events that came in bulks would be taken for what the size of the log costs.
-async fn at_rest(server: &Server) {
+pub async fn at_rest(server: &Server) {
     for _ in 0..120 {
         let before = server.cpu_seconds();
         sleep(Duration::from_millis(500)).await;
@@ -157,25 +112,6 @@ async fn at_rest(server: &Server) {
         }
     }
     eprintln!("  it does not come to rest");
-}
-
-fn by_size(points: &[Point]) -> Measure {
-    let first = points.first().map_or(1.0, |point| point.to_ceiling);
-    let change = |point: &Point| (point.to_ceiling / first - 1.0) * 100.0;
-    let line = |point: &Point| {
-        let mut line = Line::new(format!("with {} events in the log", point.events), point.ours.clone());
-        let share = point.to_ceiling * 100.0;
-        line.remark = format!("{share:.1} % of no-op, {:+.1} % against the first", change(point));
-        line
-    };
-    let mut measure = Measure::new("Throughput against the size of the log", "events/s", Vec::new());
-    measure.lines = points.iter().map(line).collect();
-    let lowest = points.iter().map(change).min_by(f64::total_cmp).unwrap_or(0.0);
-    let (what, measured) = ("Throughput against the size of the log: the lowest".into(), format!("{lowest:+.1} %"));
-    measure.goals.push(Goal { what, at_least: "-5 %, with 20,000,000 events", measured });
-    let remark = "Up to the projection; each next to the no-op server in turn, and judged by that share.";
-    measure.remarks.push(remark.into());
-    measure
 }
 
 /// The contract's three queries against an answer that never changes.

@@ -12,6 +12,7 @@ mod measures;
 mod options;
 mod report;
 mod server;
+mod size;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,10 @@ async fn work(bench: &mut Bench) -> Result<(), Failure> {
     if wants(bench, Subject::Bulk, "batches") {
         report.measures.push(measures::bulk(bench).await?);
     }
-    let large = [Subject::Size, Subject::Reads, Subject::Startup, Subject::Replay];
+    if wants(bench, Subject::Size, "the size of the log") {
+        report.measures.push(size::all(bench).await?);
+    }
+    let large = [Subject::Reads, Subject::Startup, Subject::Replay];
     if large.into_iter().any(|subject| bench.options.wants(subject)) {
         eprintln!("the large log");
         report.measures.extend(large::all(bench).await?);

@@ -12,7 +12,7 @@ use crate::load::{Parcel, closed_loop, open_loop};
 use crate::report::{Line, Measure, median, quantile_ms};
 use crate::server::Kind;
 
-/// How often the disk beside the no-op server is asked for a sync.
+/// How often the disk is asked for a sync where that is counted from when it was due.
 const SYNC_EVERY: Duration = Duration::from_millis(1);
 
 const EVERYBODY: [Kind; 4] = [Kind::Ceiling, Kind::UmaDb, Kind::FastApi, Kind::Cqrs];
@@ -62,11 +62,15 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
         contestants.push(ceiling);
         highest.push(highest[0]);
     }
-    let (mut disk_p99, mut busy_disk_p99) = (Vec::new(), Vec::new());
+    let (mut disk_p99, mut disk_p99_when_due, mut busy_disk_p99) = (Vec::new(), Vec::new(), Vec::new());
     let mut figures = vec![(Vec::new(), Vec::new(), Vec::new()); contestants.len()];
     for round in 1..=bench.options.rounds() {
         let mut syncs = disk::syncs(&bench.folder, Duration::from_secs(1))?;
         disk_p99.push(quantile_ms(&mut syncs, 0.99));
+        match disk::syncs_when_due(&bench.folder, SYNC_EVERY, turn)? {
+            Some(mut syncs) => disk_p99_when_due.push(quantile_ms(&mut syncs, 0.99)),
+            None => eprintln!("  round {round}: the disk does not keep the pace"),
+        }
         for ((one, highest), (p50, p99, rates)) in contestants.iter().zip(&highest).zip(&mut figures) {
             let rate = highest / 2.0;
             let events = (rate * turn.as_secs_f64()) as usize;
@@ -99,6 +103,8 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
         all.push(line);
     }
     all.push(Line::new("the disk: `fdatasync` of 4 KiB, alone, one after the other", disk_p99));
+    let who = "the disk, counted alike: `fdatasync` of 4 KiB each millisecond, alone, from when it was due";
+    all.push(Line::new(who, disk_p99_when_due));
     if !busy_disk_p99.is_empty() {
         let who = "`fdatasync` of 4 KiB each millisecond, from when it was due, while the no-op server has that load";
         all.push(Line::new(who, busy_disk_p99));
@@ -110,7 +116,8 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
             .into(),
     );
     Ok(measure
-        .goal("the disk", "less than 4 ×")
+        .goal("the disk:", "less than 4 ×")
+        .goal("the disk, counted alike", "less than 4 ×, counted alike")
         .goal("`fdatasync`", "less than 4 ×, the machine as busy and counted alike"))
 }
 
