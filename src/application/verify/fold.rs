@@ -69,7 +69,7 @@ impl Fold {
         let followed = self.world.follow(*sequence, event);
         let changed = followed.map_err(|violation| ReplayError::Refused(Box::new(violation)))?;
         if matches!(self.used, Used::Hashed { .. }) {
-            self.world.forget_closed_by(event);
+            self.world.forget_closed_by(event, |_| {});
             if let Some((reservation_id, status)) = changed.filter(|(_, state)| !state.is_active()) {
                 let hash = self.keyed.hash_one(&reservation_id);
                 self.closed.put(hash, ReservationStatus { reservation_id, status });

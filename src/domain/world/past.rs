@@ -46,7 +46,13 @@ impl Recalled {
 pub enum Forgotten<'w> {
     /// An event was accepted as this record.
     Original(EventId, Sequence),
-    /// A reservation is closed.
+    Closed(Closed<'w>),
+}
+
+/// Something that has come to its end.
+#[derive(Debug, Clone, Copy)]
+pub enum Closed<'w> {
+    /// A parcel was picked up, or its reservation expired.
     Reservation(&'w ReservationId, &'w Reservation),
     /// A fault is cleared, by this record.
     Fault(EventId, &'w Fault, Sequence),
@@ -92,13 +98,13 @@ impl World {
         self.reservations.retain_in(part, |id, reservation| {
             let stays = reservation.state.is_active() || reservation.changed > up_to;
             if !stays {
-                visit(Forgotten::Reservation(id, reservation));
+                visit(Forgotten::Closed(Closed::Reservation(id, reservation)));
             }
             stays
         });
         self.faults.retain_in(part, |id, fault| {
             let Some(cleared) = fault.cleared.filter(|cleared| *cleared <= up_to) else { return true };
-            visit(Forgotten::Fault(*id, fault, cleared));
+            visit(Forgotten::Closed(Closed::Fault(*id, fault, cleared)));
             false
         });
     }
@@ -114,16 +120,23 @@ impl World {
         Ok(self.carry_out(change, sequence, event).reservation)
     }
 
-    /// Gives up at once what the event that was taken in last has closed. The rules then refuse too
-    /// what names that again, with other words; only a new reservation of the same id they let pass.
-    pub fn forget_closed_by(&mut self, event: &Event) {
+    /// Gives up at once what the event that was taken in last has closed, and shows it to `visit`. The
+    /// rules then refuse too what names that again, with other words; only a new reservation of the same
+    /// id they let pass.
+    pub fn forget_closed_by(&mut self, event: &Event, visit: impl FnOnce(Closed<'_>)) {
         match &event.fact {
             Fact::ParcelPickedUp(ParcelPickedUp { reservation_id, .. })
             | Fact::ReservationExpired(ReservationExpired { reservation_id, .. }) => {
-                self.reservations.remove(reservation_id);
+                if let Some(reservation) = self.reservations.remove(reservation_id) {
+                    visit(Closed::Reservation(reservation_id, &reservation));
+                }
             }
             Fact::FaultCleared(FaultCleared { fault_event_id, .. }) => {
-                self.faults.remove(fault_event_id);
+                if let Some((fault, cleared)) =
+                    self.faults.remove(fault_event_id).and_then(|fault| fault.cleared.map(|cleared| (fault, cleared)))
+                {
+                    visit(Closed::Fault(*fault_event_id, &fault, cleared));
+                }
             }
             Fact::CompartmentRegistered(_)
             | Fact::ReservationCreated(_)

@@ -4,6 +4,7 @@
 //! replaced; then what it does not name any more is removed. So a crash at any moment leaves either
 //! the archive before or the one after, and at worst files that the next stretch removes.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -23,11 +24,11 @@ use super::{FileArchive, damaged, failure};
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::domain::hash::ChainHash;
 use crate::domain::ids::Sequence;
-use crate::domain::record::Head;
+use crate::domain::record::{Head, PlacedEvent};
 use crate::domain::reservation::ReservationState;
-use crate::domain::world::past::Forgotten;
+use crate::domain::world::World;
+use crate::domain::world::past::Closed;
 use crate::domain::world::present::Present;
-use crate::domain::world::{ReplayError, Touched, World};
 use crate::infrastructure::event_log::history::{History, HistoryError};
 use crate::infrastructure::event_log::segments::{self, Segment};
 use crate::infrastructure::event_log::storage::Disk;
@@ -35,8 +36,6 @@ use crate::infrastructure::event_log::storage::Disk;
 /// How much of the log one stretch takes in, unless a single segment is longer: its entries are in
 /// memory together.
 const STRETCH_BYTES: u64 = 64 << 20;
-/// After how many records the fold gives up what is past.
-const FORGET_RECORDS: u64 = 1 << 16;
 /// After how many records it looks whether to stop.
 const LOOK_RECORDS: u64 = 1 << 7;
 
@@ -110,11 +109,9 @@ impl FileArchivist {
     fn fold(&self, upcoming: &[(Segment, Sequence)], stop: &dyn Fn() -> bool) -> io::Result<Result<Stretch, Stopped>> {
         let Snapshot { head: begin, mut last_recorded_at, present } = self.last_snapshot()?;
         let mut world = World::from_present(present);
-        let mut offsets = Offsets::after(begin.sequence);
         let mut entries = Vec::new();
-        let mut history = History::open_after(&self.log, begin).map_err(in_log)?;
+        let mut history = History::open_after(&self.log, begin).map_err(in_log)?.events_only();
         let mut folded = Vec::with_capacity(upcoming.len());
-        let mut touched = Touched::default();
         for (segment, last) in upcoming {
             // Its time of change too has to be the one that is found after a crash: the log's syncs keep
             // what is in a file, and need not keep that.
@@ -130,26 +127,29 @@ impl FileArchivist {
             };
             let mut offset_bytes = 0;
             while history.head().sequence < *last {
-                let (record, head) =
+                let (PlacedEvent { sequence, recorded_at, event, .. }, _) =
                     history.next().ok_or_else(|| damaged(&segment.path, "it ends too early"))?.map_err(in_log)?;
                 if sealed.marks.last().is_none_or(|mark| offset_bytes - mark.offset_bytes >= MARK_BYTES) {
-                    sealed.marks.push(Mark { sequence: head.sequence.get(), offset_bytes });
+                    sealed.marks.push(Mark { sequence: sequence.get(), offset_bytes });
                 }
-                offsets.bytes.push(offset_bytes);
+                entries.push(Entry {
+                    key: entry::key_of_event(event.id),
+                    kind: Kind::Original,
+                    first: sequence.get(),
+                    second: offset_bytes,
+                });
                 offset_bytes = history.last_segment().map_or(0, |(_, bytes)| bytes);
-                world.replay(&record, &mut touched).map_err(|error| impossible(head.sequence, &error))?;
-                touched.clear();
-                last_recorded_at = Some(record.recorded_at);
-                if head.sequence.get().is_multiple_of(FORGET_RECORDS) || head.sequence == *last {
-                    give_up(&mut world, head.sequence, &mut offsets, &mut entries);
-                }
-                if head.sequence.get().is_multiple_of(LOOK_RECORDS) && stop() {
+                world.follow(sequence, &event).map_err(|violation| impossible(sequence, &violation))?;
+                world.forget_closed_by(&event, |closed| entries.push(entry_of(closed)));
+                last_recorded_at = Some(recorded_at);
+                if sequence.get().is_multiple_of(LOOK_RECORDS) && stop() {
                     return Ok(Err(Stopped));
                 }
             }
             folded.push(sealed);
         }
         entries.sort_unstable();
+        look_for_repetitions(&entries)?;
         let snapshot = Snapshot { head: history.head(), last_recorded_at, present: world.present() };
         Ok(Ok(Stretch { segments: folded, entries, snapshot }))
     }
@@ -309,48 +309,30 @@ impl FileArchive {
     }
 }
 
-/// Where records begin in their segments, from the one after some sequence on.
-struct Offsets {
-    after: Sequence,
-    bytes: Vec<u64>,
+/// What there is to know of something that ended.
+fn entry_of(closed: Closed<'_>) -> Entry {
+    match closed {
+        Closed::Reservation(id, reservation) => Entry {
+            key: entry::key_of_reservation(id),
+            kind: if reservation.state == ReservationState::Expired { Kind::Expired } else { Kind::PickedUp },
+            first: reservation.created.get(),
+            second: reservation.changed.get(),
+        },
+        Closed::Fault(id, fault, cleared) => Entry {
+            key: entry::key_of_fault(id),
+            kind: Kind::Fault,
+            first: fault.reported.get(),
+            second: cleared.get(),
+        },
+    }
 }
 
-impl Offsets {
-    const fn after(after: Sequence) -> Self {
-        Self { after, bytes: Vec::new() }
-    }
-
-    fn of(&self, sequence: Sequence) -> u64 {
-        let at = usize::try_from(sequence.get() - self.after.get() - 1).expect("what is in memory can be counted");
-        self.bytes[at]
-    }
-}
-
-/// Makes entries of what the world gives up.
-fn give_up(world: &mut World, up_to: Sequence, offsets: &mut Offsets, entries: &mut Vec<Entry>) {
-    world.forget(up_to, |forgotten| {
-        entries.push(match forgotten {
-            Forgotten::Original(id, sequence) => Entry {
-                key: entry::key_of_event(id),
-                kind: Kind::Original,
-                first: sequence.get(),
-                second: offsets.of(sequence),
-            },
-            Forgotten::Reservation(id, reservation) => Entry {
-                key: entry::key_of_reservation(id),
-                kind: if reservation.state == ReservationState::Expired { Kind::Expired } else { Kind::PickedUp },
-                first: reservation.created.get(),
-                second: reservation.changed.get(),
-            },
-            Forgotten::Fault(id, fault, cleared) => Entry {
-                key: entry::key_of_fault(id),
-                kind: Kind::Fault,
-                first: fault.reported.get(),
-                second: cleared.get(),
-            },
-        });
-    });
-    *offsets = Offsets::after(up_to);
+/// The fold remembers no ids: which one came twice shows when all stand in their order.
+fn look_for_repetitions(entries: &[Entry]) -> io::Result<()> {
+    let is_repeated = |pair: &[Entry]| pair[0].key == pair[1].key && pair[1].kind == Kind::Original;
+    let Some(pair) = entries.windows(2).find(|pair| is_repeated(pair)) else { return Ok(()) };
+    let (first, second) = (Sequence::new(pair[0].first), Sequence::new(pair[1].first));
+    Err(impossible(second, &format!("it has the event_id of sequence {first}")))
 }
 
 fn line_of(run: &Run, level: u32, sha256: file::ContentHash) -> RunLine {
@@ -365,8 +347,8 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn impossible(sequence: Sequence, error: &ReplayError) -> io::Error {
-    io::Error::other(format!("sequence {sequence} of the log cannot be taken in: {error}"))
+fn impossible(sequence: Sequence, reason: &dyn Display) -> io::Error {
+    io::Error::other(format!("sequence {sequence} of the log cannot be taken in: {reason}"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "maps an error to another")]

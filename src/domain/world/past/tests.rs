@@ -1,6 +1,7 @@
 //! Random histories in two worlds: one keeps everything, the other forgets all the time, everything
 //! that is past or some parts of it, goes on from its present alone now and then, and has what it
-//! forgot handed back when it needs it. No answer tells them apart.
+//! forgot handed back when it needs it. No answer tells them apart. A third one only follows, and gives
+//! up at once what closes: that is what the others come to give up.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,11 +25,11 @@ impl Past {
     fn keep(&mut self, forgotten: Forgotten<'_>) {
         let is_new = match forgotten {
             Forgotten::Original(id, sequence) => self.originals.insert(id, sequence).is_none(),
-            Forgotten::Reservation(id, reservation) => {
+            Forgotten::Closed(Closed::Reservation(id, reservation)) => {
                 assert!(!reservation.state.is_active(), "only what is closed is given up");
                 self.reservations.insert(id.clone(), reservation.clone()).is_none()
             }
-            Forgotten::Fault(id, fault, cleared) => {
+            Forgotten::Closed(Closed::Fault(id, fault, cleared)) => {
                 assert_eq!(fault.cleared, Some(cleared));
                 self.faults.insert(id, fault.clone()).is_none()
             }
@@ -102,6 +103,8 @@ struct Twins {
     whole: World,
     forgetful: World,
     past: Past,
+    follower: World,
+    ended: Past,
     records: u64,
     touched: (Touched, Touched),
     refusals: HashSet<&'static str>,
@@ -123,6 +126,8 @@ impl Twins {
                 let json = CompactJson::known(&format!("{event:?}"));
                 let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
                 let record = Record { sequence, batch: sequence, recorded_at, event, digest: json.digest(), json };
+                self.follower.follow(sequence, &record.event).expect("the others take it in");
+                self.follower.forget_closed_by(&record.event, |closed| self.ended.keep(Forgotten::Closed(closed)));
                 self.whole.apply(one, &record, &mut self.touched.0);
                 self.forgetful.apply(other, &record, &mut self.touched.1);
                 self.records += 1;
@@ -141,6 +146,7 @@ impl Twins {
 
     fn compare(&mut self) {
         assert_eq!(self.whole.present(), self.forgetful.present());
+        assert_eq!(self.whole.present(), self.follower.present());
         assert_eq!(self.whole.state_hashes(), self.forgetful.state_hashes());
         assert_eq!(self.whole.counts(), self.forgetful.counts());
         let sorted = |world: &mut World, touched: &Touched| {
@@ -184,6 +190,14 @@ proptest! {
     #[test]
     fn no_answer_tells_a_forgetful_world_from_one_that_forgets_nothing(steps in steps()) {
         play(steps);
+    }
+
+    #[test]
+    fn what_is_given_up_as_it_closes_is_what_is_given_up_later(steps in steps()) {
+        let mut twins = play(steps);
+        twins.forget(twins.records);
+        prop_assert_eq!(&twins.ended.reservations, &twins.past.reservations);
+        prop_assert_eq!(&twins.ended.faults, &twins.past.faults);
     }
 }
 

@@ -10,10 +10,15 @@ use crate::infrastructure::event_log::line;
 
 /// Segments of three records each, in which nothing comes to an end. Those that are there stay.
 fn write_log(folder: &Path, segments: u64) {
+    write_events(folder, 1..=3 * segments);
+}
+
+/// The same with these ids.
+fn write_events(folder: &Path, ids: impl Iterator<Item = u64>) {
     let (mut lines, mut head) = (Vec::new(), Head::default());
-    for number in 1..=3 * segments {
+    for (number, id) in (1_u64..).zip(ids) {
         let event = format!(
-            r#"{{"event_id":"01890a5d-ac96-774b-bcce-b302099a{number:04x}","occurred_at":"2026-11-21T08:00:00Z","locker_id":"L","type":"CompartmentRegistered","payload":{{"compartment_id":"{number:0100}"}}}}"#
+            r#"{{"event_id":"01890a5d-ac96-774b-bcce-b302099a{id:04x}","occurred_at":"2026-11-21T08:00:00Z","locker_id":"L","type":"CompartmentRegistered","payload":{{"compartment_id":"{number:0100}"}}}}"#
         );
         let ReceivedEvent { json, digest, content, .. } = ReceivedEvent::parse(event.as_bytes()).unwrap();
         let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
@@ -67,6 +72,16 @@ fn an_archive_that_is_made_anew_goes_as_far_as_the_one_before_whatever_the_stret
     let mut other = FileArchivist::new(archivist.folder.clone(), archivist.log.clone(), 0, None);
     other.stretch_bytes = 3_000;
     assert_eq!(archive_all(&mut other), 27, "one segment is not worth a snapshot");
+}
+
+#[test]
+fn a_log_in_which_an_event_comes_twice_is_not_archived() {
+    let (_place, mut archivist) = step_by_step(0);
+    archivist.stretch_bytes = u64::MAX;
+    write_events(&archivist.log, [1, 2, 3, 4, 5, 2, 7, 8, 9].into_iter());
+    let error = archivist.archive_more(&|| false).expect_err("2 came before");
+    assert!(error.reason.contains("sequence 6") && error.reason.contains("event_id of sequence 2"), "{error:?}");
+    assert!(!error.is_damage, "another archive would not help");
 }
 
 #[test]
