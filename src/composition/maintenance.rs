@@ -10,12 +10,14 @@ use tracing::warn;
 use crate::application::ports::{Durable, Projection, Standing, StoreError};
 use crate::application::rebuild::{Differences, RebuildError, RebuildReport};
 use crate::application::verify::{Report, Verification, Way};
-use crate::composition::{AtCheckpoint, StartError, lock, open_log};
+use crate::composition::opening::{AtCheckpoint, open_log};
+use crate::composition::{StartError, lock};
 use crate::config::{Limits, StorageSettings};
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 use crate::infrastructure::data_folder::{DataFolder, DataFolderError};
-use crate::infrastructure::event_log::history::{Extent, History, HistoryError};
+use crate::infrastructure::event_log::history::History;
+use crate::infrastructure::event_log::history::damage::{Extent, HistoryError};
 use crate::infrastructure::event_log::recovery::{DurabilityProof, ProofSource, ReadBytes, RecoveryError};
 use crate::infrastructure::sql::{Database, contents_of};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::composition::{StartError, StoppedEarly};
+use crate::composition::StartError;
+use crate::composition::opening::StoppedEarly;
 use crate::domain::record::{Head, RecordedAt};
 use crate::domain::world::{Touched, World};
 use crate::infrastructure::archive::FileArchive;

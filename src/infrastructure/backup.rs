@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use crate::domain::ids::Sequence;
 use crate::domain::record::Head;
 use crate::infrastructure::backup::manifest::Manifest;
-use crate::infrastructure::event_log::history::{Damage, Extent, History, HistoryError};
+use crate::infrastructure::event_log::history::History;
+use crate::infrastructure::event_log::history::damage::{Damage, Extent, HistoryError};
 
 /// Why a backup was not taken, or not brought back.
 #[derive(Debug, thiserror::Error)]

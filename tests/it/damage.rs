@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use lockstream::infrastructure::event_log::history::{Extent, HistoryError};
+use lockstream::infrastructure::event_log::history::damage::{Extent, HistoryError};
 use lockstream::infrastructure::event_log::recovery::{DurabilityProof, ProofSource, RecoveryError};
 use serde_json::{Value, json};
 

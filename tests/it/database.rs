@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 
+use crate::bulk::{NDJSON, ndjson, send};
 use crate::folder::{one_error_line, powerless};
 use crate::support::events::registered;
 use crate::support::server::{BINARY, Server, lockstream, lockstream_at, run};
@@ -39,6 +40,30 @@ async fn a_database_whose_disk_was_full_for_a_while_works_again_without_a_restar
     let mut verify = lockstream(&folder);
     verify.arg("verify");
     assert_eq!(run(verify).code, Some(0));
+}
+
+#[tokio::test]
+async fn the_write_ahead_log_grows_to_16_mib_and_goes_into_the_file_then() {
+    const PAGE_BYTES: u64 = 4_096 + 24;
+    let folder = Folder::on_sqlite();
+    let server = Server::start(&folder).await;
+    let log = folder.database().with_extension("db-wal");
+    let mut lengths = vec![0];
+    // Lockers far from each other, so that most rows have a page for themselves in each transaction.
+    let mut names = (0_u64..).map(|number| format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    while lengths.len() < 4 || lengths[lengths.len() - 1] > lengths[lengths.len() - 4] {
+        assert!(lengths.len() < 100, "it never goes into the file: {lengths:?}");
+        let events: Vec<_> = names.by_ref().take(1_000).map(|name| registered(&name, "A1")).collect();
+        assert_eq!(send(&server, NDJSON, ndjson(&events)).await.end["accepted"], 1_000);
+        let is_projected = async || server.get("/readyz").await.json()["lag_events"] == 0;
+        eventually("the events are projected", is_projected).await;
+        lengths.push(fs::metadata(&log).unwrap().len());
+    }
+    // It is looked at after each transaction, and used anew from its beginning afterwards.
+    let pages = lengths[lengths.len() - 1] / PAGE_BYTES;
+    assert!((4_000..8_000).contains(&pages), "{pages} pages");
+    assert!(server.stop().success());
+    assert!(!log.exists(), "a stop in order leaves none");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 
 use lockstream::domain::hash::ChainHash;
-use lockstream::infrastructure::event_log::history::{Damage, HistoryError};
+use lockstream::infrastructure::event_log::history::damage::{Damage, HistoryError};
 use lockstream::infrastructure::event_log::recovery::RecoveryError;
 
 use serde_json::Value;

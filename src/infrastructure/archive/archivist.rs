@@ -4,8 +4,9 @@
 //! replaced; then what it does not name any more is removed. So a crash at any moment leaves either
 //! the archive before or the one after, and at worst files that the next stretch removes.
 
-use std::fmt::Display;
-use std::fs::{self, File};
+mod fold;
+
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,32 +14,24 @@ use std::sync::Arc;
 use rustix::fs::statvfs;
 use tracing::{debug, warn};
 
-use super::entry::{self, Entry, Kind};
 use super::file;
 use super::manifest::{FileLine, Manifest, RunLine, SegmentLine};
 use super::merge::{self, LOOK_ENTRIES};
 use super::run::{self, Run, RunWriter, Stamp};
-use super::sealed::{FileState, MARK_BYTES, Mark, Sealed};
 use super::snapshot::Snapshot;
 use super::{FileArchive, damaged, failure};
 use crate::application::ports::{ArchiveFailure, Archived, Archivist};
 use crate::domain::hash::ChainHash;
 use crate::domain::ids::Sequence;
-use crate::domain::record::{Head, PlacedEvent};
-use crate::domain::reservation::ReservationState;
-use crate::domain::world::World;
-use crate::domain::world::past::Closed;
+use crate::domain::record::Head;
 use crate::domain::world::present::Present;
-use crate::infrastructure::event_log::history::{History, HistoryError};
+use crate::infrastructure::archive::archivist::fold::{Stopped, Stretch};
 use crate::infrastructure::event_log::segments::{self, Segment};
 use crate::infrastructure::event_log::storage::Disk;
 
 /// How much of the log one stretch takes in, unless a single segment is longer: its entries are in
 /// memory together.
 const STRETCH_BYTES: u64 = 64 << 20;
-/// After how many records it looks whether to stop.
-const LOOK_RECORDS: u64 = 1 << 7;
-
 /// Makes the archive of one log, in the folder of which this process is the owner.
 #[derive(Debug)]
 pub struct FileArchivist {
@@ -49,16 +42,6 @@ pub struct FileArchivist {
     /// How far an archive went that was thrown away: one that knows less is of no use to anybody.
     owed: Sequence,
     stretch_bytes: u64,
-}
-
-/// Somebody wants it to end.
-struct Stopped;
-
-/// A stretch of segments, folded.
-struct Stretch {
-    segments: Vec<Sealed>,
-    entries: Vec<Entry>,
-    snapshot: Snapshot,
 }
 
 impl FileArchivist {
@@ -104,54 +87,6 @@ impl FileArchivist {
         let path = self.folder.join(&archive.manifest.snapshot.name);
         let bytes = file::read_known(&path, archive.manifest.snapshot.sha256)?;
         Snapshot::from_bytes(&bytes).ok_or_else(|| damaged(&path, "it is no snapshot"))
-    }
-
-    fn fold(&self, upcoming: &[(Segment, Sequence)], stop: &dyn Fn() -> bool) -> io::Result<Result<Stretch, Stopped>> {
-        let Snapshot { head: begin, mut last_recorded_at, present } = self.last_snapshot()?;
-        let mut world = World::from_present(present);
-        let mut entries = Vec::new();
-        let mut history = History::open_after(&self.log, begin).map_err(in_log)?.events_only();
-        let mut folded = Vec::with_capacity(upcoming.len());
-        for (segment, last) in upcoming {
-            // Its time of change too has to be the one that is found after a crash: the log's syncs keep
-            // what is in a file, and need not keep that.
-            File::open(&segment.path)?.sync_all()?;
-            let mut sealed = Sealed {
-                path: segment.path.clone(),
-                first: segment.first,
-                last: *last,
-                // Before it is read: a change meanwhile is a change.
-                file: FileState::of(&segment.path)?,
-                before: history.head().chain_hash,
-                marks: Vec::new(),
-            };
-            let mut offset_bytes = 0;
-            while history.head().sequence < *last {
-                let (PlacedEvent { sequence, recorded_at, event, .. }, _) =
-                    history.next().ok_or_else(|| damaged(&segment.path, "it ends too early"))?.map_err(in_log)?;
-                if sealed.marks.last().is_none_or(|mark| offset_bytes - mark.offset_bytes >= MARK_BYTES) {
-                    sealed.marks.push(Mark { sequence: sequence.get(), offset_bytes });
-                }
-                entries.push(Entry {
-                    key: entry::key_of_event(event.id),
-                    kind: Kind::Original,
-                    first: sequence.get(),
-                    second: offset_bytes,
-                });
-                offset_bytes = history.last_segment().map_or(0, |(_, bytes)| bytes);
-                world.follow(sequence, &event).map_err(|violation| impossible(sequence, &violation))?;
-                world.forget_closed_by(&event, |closed| entries.push(entry_of(closed)));
-                last_recorded_at = Some(recorded_at);
-                if sequence.get().is_multiple_of(LOOK_RECORDS) && stop() {
-                    return Ok(Err(Stopped));
-                }
-            }
-            folded.push(sealed);
-        }
-        entries.sort_unstable();
-        look_for_repetitions(&entries)?;
-        let snapshot = Snapshot { head: history.head(), last_recorded_at, present: world.present() };
-        Ok(Ok(Stretch { segments: folded, entries, snapshot }))
     }
 
     /// Writes what a stretch adds to the archive, and makes it the archive.
@@ -259,7 +194,7 @@ impl FileArchivist {
         if upcoming.is_empty() {
             return Ok(None);
         }
-        let Ok(stretch) = self.fold(&upcoming, stop)? else { return Ok(None) };
+        let Ok(stretch) = fold::fold(&self.log, self.last_snapshot()?, &upcoming, stop)? else { return Ok(None) };
         let Ok(()) = self.write(stretch, stop)? else { return Ok(None) };
         match self.merge(stop) {
             Ok(Ok(())) => {}
@@ -309,32 +244,6 @@ impl FileArchive {
     }
 }
 
-/// What there is to know of something that ended.
-fn entry_of(closed: Closed<'_>) -> Entry {
-    match closed {
-        Closed::Reservation(id, reservation) => Entry {
-            key: entry::key_of_reservation(id),
-            kind: if reservation.state == ReservationState::Expired { Kind::Expired } else { Kind::PickedUp },
-            first: reservation.created.get(),
-            second: reservation.changed.get(),
-        },
-        Closed::Fault(id, fault, cleared) => Entry {
-            key: entry::key_of_fault(id),
-            kind: Kind::Fault,
-            first: fault.reported.get(),
-            second: cleared.get(),
-        },
-    }
-}
-
-/// The fold remembers no ids: which one came twice shows when all stand in their order.
-fn look_for_repetitions(entries: &[Entry]) -> io::Result<()> {
-    let is_repeated = |pair: &[Entry]| pair[0].key == pair[1].key && pair[1].kind == Kind::Original;
-    let Some(pair) = entries.windows(2).find(|pair| is_repeated(pair)) else { return Ok(()) };
-    let (first, second) = (Sequence::new(pair[0].first), Sequence::new(pair[1].first));
-    Err(impossible(second, &format!("it has the event_id of sequence {first}")))
-}
-
 fn line_of(run: &Run, level: u32, sha256: file::ContentHash) -> RunLine {
     let name = run.path().file_name().and_then(|name| name.to_str()).expect("runs are named in ASCII").to_owned();
     RunLine { level, entries: run.entries(), file: FileLine { name, sha256 } }
@@ -345,15 +254,6 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made.and_then(|()| file::sync_names(folder.parent().unwrap_or(folder))),
     }
-}
-
-fn impossible(sequence: Sequence, reason: &dyn Display) -> io::Error {
-    io::Error::other(format!("sequence {sequence} of the log cannot be taken in: {reason}"))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "maps an error to another")]
-fn in_log(error: HistoryError) -> io::Error {
-    io::Error::other(format!("the log cannot be read: {error}; see `lockstream verify`"))
 }
 
 #[cfg(test)]

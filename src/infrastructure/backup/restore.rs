@@ -9,7 +9,7 @@ use crate::domain::record::Head;
 use crate::infrastructure::backup::files;
 use crate::infrastructure::backup::manifest::Manifest;
 use crate::infrastructure::backup::{BackupError, Unproven, failed, log_of, prove};
-use crate::infrastructure::event_log::history::HistoryError;
+use crate::infrastructure::event_log::history::damage::HistoryError;
 use crate::infrastructure::event_log::recovery::ReadBytes;
 
 /// The manifest of a backup.

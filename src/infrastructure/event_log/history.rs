@@ -8,67 +8,23 @@
 //! [`recovery`](crate::infrastructure::event_log::recovery).
 
 mod ahead;
+pub mod damage;
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fmt, vec};
+use std::vec;
 
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, PlacedEvent, Record};
 use crate::infrastructure::event_log::history::ahead::{Ahead, Help, Line, Team};
-use crate::infrastructure::event_log::line::{self, FromLine, Header, LineError};
+use crate::infrastructure::event_log::history::damage::{Damage, Extent, HistoryError, Place, later_batch};
+use crate::infrastructure::event_log::line::{self, FromLine, LineError};
 use crate::infrastructure::event_log::segments::{self, Segment};
 use crate::infrastructure::event_log::storage::{Disk, Readable, Storage};
 
 const READ_BUFFER_BYTES: usize = 1 << 20;
-
-/// Where in the log something is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub segment: PathBuf,
-    /// From 1.
-    pub line: u64,
-    /// The line's first byte in the segment, from 0.
-    pub offset_bytes: u64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, line {}, byte offset {}", self.segment.display(), self.line, self.offset_bytes)
-    }
-}
-
-/// The first place where the log is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {reason} (sequence {sequence} is due here)")]
-pub struct Damage {
-    pub place: Place,
-    /// The sequence that should stand there.
-    pub sequence: Sequence,
-    pub reason: String,
-    pub extent: Extent,
-}
-
-/// What the damage means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Extent {
-    /// Nothing behind the damage proves that it was ever synced.
-    TornTail { bytes: u64 },
-    /// Nothing is damaged: a whole, sealed record is not one that this version can take in.
-    Foreign,
-    /// Acknowledged records are damaged or missing; says what proves it.
-    LostHistory { proof: String },
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
-    #[error("{} cannot be read: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-}
 
 /// An iterator over the records of a log, or over what is wanted of them. Ends after its first error.
 #[derive(Debug)]
@@ -384,115 +340,5 @@ impl<R: FromLine> Iterator for History<R> {
     }
 }
 
-/// Looks in what follows `head`, damaged as it is, for a record of a later batch than the one that
-/// the next record belongs to.
-///
-/// That record belongs either to the batch of `head` or to one that begins with itself. So a batch
-/// that begins after it is a later one. Only beginnings of lines count: a compact event holds no
-/// line feed, so no client can put something there that looks like a record.
-fn later_batch(tail: &[u8], head: Head) -> Option<Header> {
-    let due = head.sequence.next();
-    let is_later = |header: &Header| header.batch > due && header.sequence >= header.batch;
-    let line_starts =
-        std::iter::once(0).chain(tail.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1));
-    if let Some(later) = line_starts.filter_map(|at| line::peek_header(&tail[at..])).find(is_later) {
-        return Some(later);
-    }
-    // A whole record whose end of line alone is damaged hides the beginning of the next line.
-    let end = line::sealed_prefix(tail, head)?;
-    let hidden = [end, end + 1].into_iter().filter_map(|at| line::peek_header(tail.get(at..)?));
-    hidden.into_iter().find(is_later)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::domain::event::parse::ReceivedEvent;
-    use crate::domain::record::RecordedAt;
-
-    /// Batches of one record each.
-    fn log_lines(count: u64) -> Vec<u8> {
-        let (mut lines, mut head) = (Vec::new(), Head::default());
-        for number in 1..=count {
-            let event = format!(
-                r#"{{"event_id":"01890a5d-ac96-774b-bcce-b302099a{number:04x}","occurred_at":"2026-11-21T08:00:00Z","locker_id":"L","type":"CompartmentRegistered","payload":{{"compartment_id":"{number}"}}}}"#
-            );
-            let ReceivedEvent { json, digest, content, .. } = ReceivedEvent::parse(event.as_bytes()).unwrap();
-            let recorded_at = RecordedAt::parse("2026-11-21T08:00:00.000000Z").unwrap();
-            let sequence = head.sequence.next();
-            let record = Record { sequence, batch: sequence, recorded_at, event: content.unwrap(), json, digest };
-            head = line::encode(&record, head.chain_hash, &mut lines);
-        }
-        lines
-    }
-
-    #[test]
-    fn a_line_that_a_server_finishes_while_it_is_read_is_no_damage() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(segments::path(folder.path(), Sequence::new(1)), log_lines(3)).unwrap();
-        let mut history = History::open(folder.path()).unwrap();
-        history.next().unwrap().unwrap();
-        // As if the second line had been half there a moment ago, and all three are now.
-        history.damaged(&LineError::NotARecord).expect("it is whole by now");
-        let sequences: Vec<_> = history.by_ref().map(|item| item.unwrap().0.sequence.get()).collect();
-        assert_eq!(sequences, [2, 3], "reading goes on at that line");
-        assert_eq!(history.bytes_read(), history.bytes_total());
-    }
-
-    /// Everything that can be seen of a reading, to its end.
-    fn reading(folder: &Path, help: Help, team: Option<Arc<Team<Record>>>) -> String {
-        let mut history = History { help, team, ..History::open(folder).unwrap() };
-        let read: Vec<_> = history.by_ref().collect();
-        let History { head, bytes_read, ended, .. } = history;
-        format!("{read:?} {head:?} {bytes_read} {ended} {:?} {:?}", history.last_segment(), history.last_batch())
-    }
-
-    #[test]
-    fn what_many_read_ahead_is_what_one_reads_whatever_is_damaged() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = segments::path(folder.path(), Sequence::new(1));
-        let sound = log_lines(40);
-        let starts: Vec<_> = std::iter::once(0).chain((1..sound.len()).filter(|at| sound[at - 1] == b'\n')).collect();
-        // The pieces are so small that there are many, and lines that are longer than one.
-        let helps = [(1, 100), (3, 1_000)].map(|(threads, piece_bytes)| Help { threads, piece_bytes });
-        let teams = helps.map(|help| (help, Arc::new(Team::start(help))));
-        let alike = |bytes: &[u8], case: &str| {
-            fs::write(&path, bytes).unwrap();
-            let alone = reading(folder.path(), Help::NONE, None);
-            for (help, team) in &teams {
-                let together = reading(folder.path(), *help, Some(Arc::clone(team)));
-                assert!(alone == together, "{case}, {help:?}: {together}, not {alone}");
-            }
-        };
-        alike(&sound, "sound");
-        for at in (0..sound.len()).step_by(17) {
-            let mut flipped = sound.clone();
-            flipped[at] ^= 1 << (at % 8);
-            alike(&flipped, &format!("byte {at} flipped"));
-            alike(&sound[..at], &format!("{at} bytes left"));
-        }
-        for pair in starts.windows(3) {
-            let [first, second, third] = [pair[0], pair[1], pair[2]];
-            let [head, lines, tail] = [&sound[..first], &sound[first..third], &sound[third..]];
-            let (one, other) = lines.split_at(second - first);
-            alike(&[head, other, one, tail].concat(), "two lines in the wrong order");
-            alike(&[head, other, tail].concat(), "a line is missing");
-            alike(&[head, one, one, other, tail].concat(), "a line is there twice");
-            alike(&[head, one, b"\n", other, tail].concat(), "an empty line");
-        }
-        // The same on a second segment, and with one behind it.
-        let (first, second) = sound.split_at(starts[10]);
-        let next = |sequence| segments::path(folder.path(), Sequence::new(sequence));
-        fs::write(next(11), second).unwrap();
-        alike(first, "two segments");
-        alike(&first[..first.len() - 1], "a segment without its end");
-        for at in (0..second.len()).step_by(31) {
-            fs::write(next(11), &second[..at]).unwrap();
-            alike(first, &format!("{at} bytes left of the second segment"));
-        }
-        fs::write(next(12), second).unwrap();
-        alike(first, "a segment of another name");
-    }
-}
+mod tests;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use crate::domain::ids::Sequence;
 use crate::domain::record::{Head, Record};
-use crate::infrastructure::event_log::history::{Batch, Damage, Extent, History, HistoryError, Place};
+use crate::infrastructure::event_log::history::damage::{Damage, Extent, HistoryError, Place};
+use crate::infrastructure::event_log::history::{Batch, History};
 use crate::infrastructure::event_log::storage::Storage;
 use crate::infrastructure::event_log::{FileEventLog, LogLimits, begin_segment, segments};
 

@@ -1,5 +1,7 @@
 //! How much is archived at once, what is not worth a stretch, and what the runs have in common.
 
+use std::fs::File;
+
 use tempfile::TempDir;
 
 use super::*;
