@@ -229,7 +229,7 @@ impl Writer {
     }
 
     fn forget_more(&mut self, Forgetting { up_to, next_part, parts_left }: Forgetting) -> Option<Forgetting> {
-        self.world.forget_in(next_part, up_to, |_| {});
+        self.world.forget_in(next_part, up_to);
         if parts_left > 1 {
             return Some(Forgetting { up_to, next_part: (next_part + 1) % PARTS, parts_left: parts_left - 1 });
         }

@@ -3,7 +3,7 @@
 use crate::domain::ids::{CompartmentId, LockerId, Sequence};
 
 /// A fault that was reported at some time, open or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Fault {
     pub locker_id: LockerId,
     pub compartment_id: CompartmentId,

@@ -73,7 +73,7 @@ impl ReservationState {
 }
 
 /// One booking of one compartment for one parcel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Reservation {
     pub locker_id: LockerId,
     pub compartment_id: CompartmentId,

@@ -5,11 +5,11 @@
 //! rules alone, so nothing illegal can be applied. Nothing here reads a clock: order is the order
 //! of the log.
 //!
-//! What can never change again need not be held for ever: [`World::forget`] gives it up. Whoever
-//! calls that keeps it elsewhere, asks [`World::unknown`] before each decision, and hands over what
-//! is known of that one id as [`Recalled`]. Then every decision is the one of a world that forgot
-//! nothing. Who only wants to know whether a log is possible needs none of that: see
-//! [`World::forget_closed_by`].
+//! What can never change again need not be held for ever: [`World::forget_in`] gives it up. Whoever
+//! calls that has it elsewhere, asks [`World::unknown`] before each decision, and hands over what is
+//! known of that one id as [`Recalled`]. Then every decision is the one of a world that forgot
+//! nothing. Who only follows a log that was judged before, to verify or to archive it, gives up what
+//! closes as it closes: see [`World::forget_closed_by`].
 
 pub mod past;
 pub mod present;

@@ -11,6 +11,7 @@ use lockstream::application::ports::{Durable, EventLog};
 use lockstream::domain::event::parse::ReceivedEvent;
 use lockstream::domain::event::split::{Form, Piece, Splitter};
 use lockstream::domain::ids::Sequence;
+use lockstream::domain::parted::PARTS;
 use lockstream::domain::record::Head;
 use lockstream::domain::world::{Touched, World};
 use lockstream::infrastructure::event_log::history::History;
@@ -144,7 +145,7 @@ impl Network {
         });
         self.last = records.last().unwrap().sequence;
         self.touched.clear();
-        self.world.forget(self.last, |_| {});
+        (0..PARTS).for_each(|part| self.world.forget_in(part, self.last));
         taken
     }
 }

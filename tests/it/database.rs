@@ -43,7 +43,7 @@ async fn a_database_whose_disk_was_full_for_a_while_works_again_without_a_restar
 }
 
 #[tokio::test]
-async fn the_write_ahead_log_grows_to_16_mib_and_goes_into_the_file_then() {
+async fn the_write_ahead_log_grows_to_4000_pages_and_goes_into_the_file_then() {
     const PAGE_BYTES: u64 = 4_096 + 24;
     let folder = Folder::on_sqlite();
     let server = Server::start(&folder).await;

@@ -18,7 +18,8 @@ use crate::support::server::Server;
 const CONNECTION_BYTES: usize = 96 << 10;
 /// What an accepted event takes for ever, in bytes, and how much of the projection's rows it brings.
 const EVENT_BYTES: usize = 2 << 10;
-/// What is not taken by a number of anything: reading a large event, a batch, the database's caches.
+/// What is not taken by a number of anything: reading a large event, a batch, the database's caches as far
+/// as the small databases of these tests fill them.
 const OTHER_BYTES: usize = 48 << 20;
 
 /// One of these tests at a time: each measures what the others would disturb.

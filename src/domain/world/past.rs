@@ -6,7 +6,6 @@ use crate::domain::event::{
 };
 use crate::domain::fault::Fault;
 use crate::domain::ids::{EventId, ReservationId, Sequence};
-use crate::domain::parted::PARTS;
 use crate::domain::reservation::{Reservation, ReservationState};
 use crate::domain::violation::Violation;
 use crate::domain::world::{Touched, World};
@@ -41,14 +40,6 @@ impl Recalled {
     }
 }
 
-/// Something that the world gives up.
-#[derive(Debug, Clone, Copy)]
-pub enum Forgotten<'w> {
-    /// An event was accepted as this record.
-    Original(EventId, Sequence),
-    Closed(Closed<'w>),
-}
-
 /// Something that has come to its end.
 #[derive(Debug, Clone, Copy)]
 pub enum Closed<'w> {
@@ -77,36 +68,13 @@ impl World {
         }
     }
 
-    /// Gives up what can never change again and whose last record is `up_to` or earlier; shows each
-    /// thing to `visit`, in no order.
-    pub fn forget(&mut self, up_to: Sequence, mut visit: impl FnMut(Forgotten<'_>)) {
-        for part in 0..PARTS {
-            self.forget_in(part, up_to, &mut visit);
-        }
-    }
-
-    /// The same for one of the [`PARTS`] that the world holds such things in. It decides as before,
-    /// whatever parts are left.
-    pub fn forget_in(&mut self, part: usize, up_to: Sequence, mut visit: impl FnMut(Forgotten<'_>)) {
-        self.originals.retain_in(part, |id, original| {
-            let stays = original.sequence > up_to;
-            if !stays {
-                visit(Forgotten::Original(*id, original.sequence));
-            }
-            stays
-        });
-        self.reservations.retain_in(part, |id, reservation| {
-            let stays = reservation.state.is_active() || reservation.changed > up_to;
-            if !stays {
-                visit(Forgotten::Closed(Closed::Reservation(id, reservation)));
-            }
-            stays
-        });
-        self.faults.retain_in(part, |id, fault| {
-            let Some(cleared) = fault.cleared.filter(|cleared| *cleared <= up_to) else { return true };
-            visit(Forgotten::Closed(Closed::Fault(*id, fault, cleared)));
-            false
-        });
+    /// Gives up what can never change again and whose last record is `up_to` or earlier, in one of the
+    /// [`PARTS`](crate::domain::parted::PARTS) that the world holds such things in. It decides as before, whatever parts are left.
+    pub fn forget_in(&mut self, part: usize, up_to: Sequence) {
+        self.originals.retain_in(part, |_, original| original.sequence > up_to);
+        self.reservations
+            .retain_in(part, |_, reservation| reservation.state.is_active() || reservation.changed > up_to);
+        self.faults.retain_in(part, |_, fault| fault.cleared.is_none_or(|cleared| cleared > up_to));
     }
 
     /// Takes in an event of the log without remembering its id: for whoever sees to it by other means
@@ -120,8 +88,8 @@ impl World {
         Ok(self.carry_out(change, sequence, event).reservation)
     }
 
-    /// Gives up at once what the event that was taken in last has closed, and shows it to `visit`. The
-    /// rules then refuse too what names that again, with other words; only a new reservation of the same
+    /// Gives up at once what the event that was taken in last has closed, and shows it to `visit`: what
+    /// somebody has to know who wants to decide as if nothing were forgotten. The rules then refuse too what names that again, with other words; only a new reservation of the same
     /// id they let pass.
     pub fn forget_closed_by(&mut self, event: &Event, visit: impl FnOnce(Closed<'_>)) {
         match &event.fact {

@@ -32,6 +32,7 @@ use crate::infrastructure::event_log::storage::Disk;
 /// How much of the log one stretch takes in, unless a single segment is longer: its entries are in
 /// memory together.
 const STRETCH_BYTES: u64 = 64 << 20;
+
 /// Makes the archive of one log, in the folder of which this process is the owner.
 #[derive(Debug)]
 pub struct FileArchivist {

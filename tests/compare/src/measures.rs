@@ -9,7 +9,7 @@ use crate::disk;
 use crate::events::Lane;
 use crate::http::Connection;
 use crate::load::{Parcel, closed_loop, open_loop};
-use crate::report::{Line, Measure, median, quantile_ms};
+use crate::report::{Line, Measure, NOT_MEASURED, median, quantile_ms};
 use crate::server::Kind;
 
 /// How often the disk is asked for a sync where that is counted from when it was due.
@@ -69,7 +69,10 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
         disk_p99.push(quantile_ms(&mut syncs, 0.99));
         match disk::syncs_when_due(&bench.folder, SYNC_EVERY, turn)? {
             Some(mut syncs) => disk_p99_when_due.push(quantile_ms(&mut syncs, 0.99)),
-            None => eprintln!("  round {round}: the disk does not keep the pace"),
+            None => {
+                eprintln!("  round {round}: the disk does not keep the pace");
+                disk_p99_when_due.push(NOT_MEASURED);
+            }
         }
         for ((one, highest), (p50, p99, rates)) in contestants.iter().zip(&highest).zip(&mut figures) {
             let rate = highest / 2.0;
@@ -91,7 +94,10 @@ pub async fn latency(bench: &mut Bench) -> Result<Measure, Failure> {
                 let syncs = syncs.join().map_err(|_| "the syncs ended early")??;
                 match syncs {
                     Some(mut syncs) => busy_disk_p99.push(quantile_ms(&mut syncs, 0.99)),
-                    None => eprintln!("  round {round}: the disk beside it does not keep the pace"),
+                    None => {
+                        eprintln!("  round {round}: the disk beside it does not keep the pace");
+                        busy_disk_p99.push(NOT_MEASURED);
+                    }
                 }
             }
         }

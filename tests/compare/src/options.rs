@@ -53,21 +53,21 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<f64>,
 
-    /// How many events the large log has: for reading, replay, start-up and size. 3,375,000 have a
-    /// million reservations.
+    /// How many events the large log has for reading, replay and start-up, and the old one for size.
+    /// 3,375,000 have a million reservations.
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
 
     /// Connections that send single events.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
 
     /// Connections that read.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub readers: u32,
 
     /// Connections that send batches.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub bulk_connections: u32,
 
     /// Threads that the load comes from.
@@ -100,7 +100,7 @@ pub enum Subject {
     Replay,
     /// The start after a crash, and memory, with the large log.
     Startup,
-    /// Throughput while the log grows.
+    /// Throughput with an old log and with a young one.
     Size,
 }
 

@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::load::Answers;
 
+/// Stands for the figure of a round that has none, so that the others stay beside those of their rounds.
+pub const NOT_MEASURED: f64 = f64::NAN;
+
 /// Everything of one run.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -61,6 +64,7 @@ impl Measure {
         let mut lines = lines;
         let ours = lines.first().map(|line| line.rounds.clone()).unwrap_or_default();
         for line in lines.iter_mut().skip(1) {
+            // What was not measured is not greater than anything.
             let pairs = ours.iter().zip(&line.rounds).filter(|&(_, &theirs)| theirs > 0.0);
             let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
             line.ours_to_this = (!ratios.is_empty()).then(|| median(&ratios));
@@ -197,8 +201,9 @@ impl Report {
     }
 }
 
+/// The median of what was measured.
 pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
+    let mut sorted: Vec<_> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     sorted.sort_by(f64::total_cmp);
     match (sorted.len(), sorted.len() / 2) {
         (0, _) => 0.0,
@@ -208,8 +213,8 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 fn bounds(values: &[f64]) -> Option<(f64, f64)> {
-    let lowest = values.iter().copied().min_by(f64::total_cmp)?;
-    Some((lowest, values.iter().copied().max_by(f64::total_cmp)?))
+    let measured = || values.iter().copied().filter(|value| !value.is_nan());
+    Some((measured().min_by(f64::total_cmp)?, measured().max_by(f64::total_cmp)?))
 }
 
 /// The value below which this share of the durations lies, in milliseconds.
@@ -257,6 +262,16 @@ mod tests {
         let measure = Measure::new("rate", "events/s", vec![ours, theirs]);
         assert_eq!(measure.lines[1].ours_to_this, Some(2.0));
         assert_eq!(measure.lines[0].ours_to_this, None);
+    }
+
+    #[test]
+    fn a_round_without_a_figure_counts_for_nothing_and_the_others_keep_their_places() {
+        let ours = Line::new("ours", vec![100.0, 50.0, 110.0]);
+        let theirs = Line::new("theirs", vec![50.0, NOT_MEASURED, 50.0]);
+        let measure = Measure::new("rate", "ms", vec![ours, theirs]);
+        let ratio = measure.lines[1].ours_to_this.expect("two rounds have one");
+        assert!((ratio - 2.1).abs() < 1e-9, "{ratio}");
+        assert_eq!(measure.lines[1].cells()[1], "50.0 (50.0 to 50.0)");
     }
 
     #[test]

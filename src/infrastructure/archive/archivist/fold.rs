@@ -1,7 +1,7 @@
 //! The fold of a stretch: what its segments add to the archive, and the present at its end.
 //!
-//! The present alone is held. What closes becomes an entry as it closes, and so does every id as it
-//! comes; that none came twice is seen in the end, when all stand in their order.
+//! The present alone is held. What closes becomes an entry as it closes, and so does every event as it
+//! comes; that no event id came twice is seen in the end, when all stand in their order.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -11,8 +11,8 @@ use std::path::Path;
 use crate::domain::ids::Sequence;
 use crate::domain::record::PlacedEvent;
 use crate::domain::reservation::ReservationState;
-use crate::domain::world::World;
 use crate::domain::world::past::Closed;
+use crate::domain::world::{ReplayError, World};
 use crate::infrastructure::archive::damaged;
 use crate::infrastructure::archive::entry::{self, Entry, Kind};
 use crate::infrastructure::archive::sealed::{FileState, MARK_BYTES, Mark, Sealed};
@@ -73,7 +73,8 @@ pub(super) fn fold(
                 second: offset_bytes,
             });
             offset_bytes = history.last_segment().map_or(0, |(_, bytes)| bytes);
-            world.follow(sequence, &event).map_err(|violation| impossible(sequence, &violation))?;
+            let followed = world.follow(sequence, &event);
+            followed.map_err(|violation| impossible(sequence, &ReplayError::Refused(Box::new(violation))))?;
             world.forget_closed_by(&event, |closed| entries.push(entry_of(closed)));
             last_recorded_at = Some(recorded_at);
             if sequence.get().is_multiple_of(LOOK_RECORDS) && stop() {
@@ -106,7 +107,7 @@ fn entry_of(closed: Closed<'_>) -> Entry {
     }
 }
 
-/// The fold remembers no ids: which one came twice shows when all stand in their order.
+/// The fold remembers no event ids: whether one came twice shows when all stand in their order.
 fn look_for_repetitions(entries: &[Entry]) -> io::Result<()> {
     let is_repeated = |pair: &[Entry]| pair[0].key == pair[1].key && pair[1].kind == Kind::Original;
     let Some(pair) = entries.windows(2).find(|pair| is_repeated(pair)) else { return Ok(()) };
