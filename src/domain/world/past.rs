@@ -69,7 +69,8 @@ impl World {
     }
 
     /// Gives up what can never change again and whose last record is `up_to` or earlier, in one of the
-    /// [`PARTS`](crate::domain::parted::PARTS) that the world holds such things in. It decides as before, whatever parts are left.
+    /// [`PARTS`](crate::domain::parted::PARTS) that the world holds such things in. It decides as
+    /// before, whatever parts are left.
     pub fn forget_in(&mut self, part: usize, up_to: Sequence) {
         self.originals.retain_in(part, |_, original| original.sequence > up_to);
         self.reservations
@@ -89,8 +90,8 @@ impl World {
     }
 
     /// Gives up at once what the event that was taken in last has closed, and shows it to `visit`: what
-    /// somebody has to know who wants to decide as if nothing were forgotten. The rules then refuse too what names that again, with other words; only a new reservation of the same
-    /// id they let pass.
+    /// somebody has to know who wants to decide as if nothing were forgotten. The rules then refuse too
+    /// what names that again, with other words; only a new reservation of the same id they let pass.
     pub fn forget_closed_by(&mut self, event: &Event, visit: impl FnOnce(Closed<'_>)) {
         match &event.fact {
             Fact::ParcelPickedUp(ParcelPickedUp { reservation_id, .. })
@@ -100,8 +101,8 @@ impl World {
                 }
             }
             Fact::FaultCleared(FaultCleared { fault_event_id, .. }) => {
-                if let Some((fault, cleared)) =
-                    self.faults.remove(fault_event_id).and_then(|fault| fault.cleared.map(|cleared| (fault, cleared)))
+                if let Some(fault) = self.faults.remove(fault_event_id)
+                    && let Some(cleared) = fault.cleared
                 {
                     visit(Closed::Fault(*fault_event_id, &fault, cleared));
                 }
