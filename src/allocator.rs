@@ -1,13 +1,69 @@
 //! The allocator of the binary, and what it is told.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_long;
 use std::time::Duration;
 
-use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
+use libmimalloc_sys::{
+    mi_collect, mi_free, mi_malloc, mi_malloc_aligned, mi_option_set, mi_option_t, mi_realloc, mi_realloc_aligned,
+    mi_zalloc, mi_zalloc_aligned,
+};
 use tokio::time::sleep;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Mimalloc = Mimalloc;
+
+/// mimalloc, asked for an alignment only where that is more than what it gives anyway.
+///
+/// The crate `mimalloc` asks for one each time. Where the free blocks of a size are used up for the
+/// moment, such a question is answered with a larger block and an aligned place in it, and the free
+/// blocks of the right size are never looked for again (`mi_theap_malloc_zero_aligned_at_generic`).
+struct Mimalloc;
+
+/// `MI_MAX_ALIGN_SIZE` of mimalloc's `types.h`: how a block lies that is at least as large as this.
+const GIVEN_ALIGNMENT: usize = 16;
+
+/// Whether a block of this size lies right by itself: no block is smaller than a word, and one that
+/// has room for the alignment is a multiple of it up to what is given.
+const fn is_given(size: usize, alignment: usize) -> bool {
+    alignment <= size_of::<usize>() || (alignment <= GIVEN_ALIGNMENT && alignment <= size)
+}
+
+#[expect(unsafe_code, reason = "what an allocator has to be")]
+// SAFETY: mimalloc gives blocks of at least the size that is asked for, which overlap with no other, and
+// `is_given` tells those that lie right without being asked for it. It may be called on any thread and
+// does not unwind.
+unsafe impl GlobalAlloc for Mimalloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (size, alignment) = (layout.size(), layout.align());
+        // SAFETY: any size will do, and the alignment of a layout is a power of two.
+        unsafe { if is_given(size, alignment) { mi_malloc(size) } else { mi_malloc_aligned(size, alignment) }.cast() }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let (size, alignment) = (layout.size(), layout.align());
+        // SAFETY: as above.
+        unsafe { if is_given(size, alignment) { mi_zalloc(size) } else { mi_zalloc_aligned(size, alignment) }.cast() }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+        // SAFETY: the caller has the block from here.
+        unsafe { mi_free(block.cast()) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let (block, alignment) = (block.cast(), layout.align());
+        // SAFETY: the caller has the block from here; otherwise as above.
+        unsafe {
+            if is_given(size, alignment) { mi_realloc(block, size) } else { mi_realloc_aligned(block, size, alignment) }
+                .cast()
+        }
+    }
+}
 
 /// `mi_option_purge_delay` of `mimalloc.h`.
 const PURGE_DELAY: mi_option_t = 15;
@@ -45,9 +101,46 @@ pub async fn give_back_also_at_rest() {
 
 #[cfg(test)]
 mod tests {
-    use libmimalloc_sys::mi_option_get;
+    use libmimalloc_sys::{mi_good_size, mi_option_get, mi_usable_size};
 
     use super::*;
+
+    #[test]
+    #[expect(unsafe_code, reason = "the allocator is asked in no other way")]
+    fn a_block_lies_as_was_asked_for() {
+        for alignment in (0..=12).map(|power| 1 << power) {
+            for size in (0..200).chain([256, 1_000, 1_024, 5_000, 100_000]) {
+                let layout = Layout::from_size_align(size, alignment).unwrap();
+                // SAFETY: each block is given back once, with the layout that it has by then.
+                unsafe {
+                    let blocks: Vec<_> =
+                        (0..10).flat_map(|_| [Mimalloc.alloc(layout), Mimalloc.alloc_zeroed(layout)]).collect();
+                    let moved = blocks.into_iter().map(|block| {
+                        assert!(!block.is_null() && block.addr().is_multiple_of(alignment), "{layout:?}");
+                        Mimalloc.realloc(block, layout, size + 9)
+                    });
+                    for block in moved.collect::<Vec<_>>() {
+                        assert!(!block.is_null() && block.addr().is_multiple_of(alignment), "{layout:?}, grown");
+                        Mimalloc.dealloc(block, Layout::from_size_align(size + 9, alignment).unwrap());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "the allocator is asked in no other way")]
+    fn a_block_is_no_larger_than_its_size_needs() {
+        let layout = Layout::new::<[u64; 12]>();
+        // SAFETY: each block is given back once.
+        unsafe {
+            for _round in 0..3 {
+                let blocks: Vec<_> = (0..5_000).map(|_| Mimalloc.alloc(layout)).collect();
+                assert!(blocks.iter().all(|block| mi_usable_size(block.cast()) == mi_good_size(layout.size())));
+                blocks.into_iter().for_each(|block| Mimalloc.dealloc(block, layout));
+            }
+        }
+    }
 
     #[test]
     #[expect(unsafe_code, reason = "the allocator is asked in no other way")]
