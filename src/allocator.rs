@@ -137,7 +137,9 @@ mod tests {
             for _round in 0..3 {
                 let blocks: Vec<_> = (0..5_000).map(|_| Mimalloc.alloc(layout)).collect();
                 assert!(blocks.iter().all(|block| mi_usable_size(block.cast()) == mi_good_size(layout.size())));
-                blocks.into_iter().for_each(|block| Mimalloc.dealloc(block, layout));
+                for block in blocks {
+                    Mimalloc.dealloc(block, layout);
+                }
             }
         }
     }

@@ -17,11 +17,13 @@ pub mod problem;
 pub mod request_id;
 pub mod reservations;
 pub mod server;
+mod shortcut;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::Request;
 use axum::response::{Redirect, Response};
 use axum::routing::get;
@@ -30,6 +32,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tower_http::compression::CompressionLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -87,9 +90,25 @@ pub fn openapi_document() -> utoipa::openapi::OpenApi {
 pub fn service(
     app: SharedApp,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
-    let router = router(app);
+    let routes = Routes { router: router(Arc::clone(&app)), app };
     // Around the router and not a layer of it: a layer would wrap every single route anew.
-    service_fn(move |request| request_id::answer(router.clone(), request))
+    service_fn(move |request| request_id::answer(routes.clone(), request))
+}
+
+/// The router, and a way past it.
+#[derive(Clone)]
+struct Routes {
+    app: SharedApp,
+    router: Router,
+}
+
+impl Routes {
+    async fn answer(self, request: Request<Incoming>) -> Response {
+        match shortcut::answer(&self.app, request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(request) => self.router.oneshot(request).await.unwrap_or_else(|never| match never {}),
+        }
+    }
 }
 
 fn router(app: SharedApp) -> Router {

@@ -1,6 +1,6 @@
 //! `POST /events`: the way in.
 
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -39,6 +39,12 @@ pub struct Receipt {
 pub enum ReceiptStatus {
     Accepted,
     Duplicate,
+}
+
+/// [`post_event`] with its body still to be read.
+pub(super) async fn receive_event(State(app): State<SharedApp>, request: Request) -> Result<Response, Problem> {
+    let body = JsonBody::from_request(request, &app).await?;
+    post_event(State(app), body).await
 }
 
 /// Report one event

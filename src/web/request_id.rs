@@ -12,18 +12,16 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
-use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use smol_str::SmolStr;
-use tower::ServiceExt;
 use tracing::{Instrument, Level, Span, debug, enabled, error, info_span, warn};
 use uuid::{Builder, Uuid};
 
 use crate::domain::ids::{EventId, Sequence};
+use crate::web::Routes;
 use crate::web::catalogue::Code;
 use crate::web::problem::Problem;
 
@@ -85,30 +83,26 @@ impl Note {
 }
 
 /// Answers a request by the routes. A panic of a handler is an answer too, and a log line.
-pub async fn answer(router: Router, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+pub(super) async fn answer(routes: Routes, mut request: Request<Incoming>) -> Result<Response, Infallible> {
     let mark = Mark::of(request.headers(), request.method(), request.uri());
     // For whoever makes its mark again.
     request.headers_mut().insert(HEADER, mark.id.clone());
     if !enabled!(Level::DEBUG) {
-        return Ok(routed(router, request, &mark).await);
+        return Ok(routed(routes, request, &mark).await);
     }
     let told = async {
         let start = Instant::now();
-        let response = routed(router, request, &mark).await;
+        let response = routed(routes, request, &mark).await;
         debug!(status = response.status().as_u16(), elapsed_us = start.elapsed().as_micros(), "answered");
         Ok(response)
     };
     told.instrument(mark.span()).await
 }
 
-async fn routed(router: Router, request: Request<Incoming>, mark: &Mark) -> Response {
+async fn routed(routes: Routes, request: Request<Incoming>, mark: &Mark) -> Response {
     // Nothing is shared that a panic could leave half done: requests change state through the writer.
-    let routed = AssertUnwindSafe(router.oneshot(request.map(Body::new))).catch_unwind().await;
-    let mut response = match routed {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(panic) => mark.span().in_scope(|| internal_error(panic.as_ref())),
-    };
+    let routed = AssertUnwindSafe(routes.answer(request)).catch_unwind().await;
+    let mut response = routed.unwrap_or_else(|panic| mark.span().in_scope(|| internal_error(panic.as_ref())));
     if let Some(note) = response.extensions_mut().remove::<Note>() {
         mark.span().in_scope(|| note.write());
     }

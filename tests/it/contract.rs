@@ -6,3 +6,4 @@ pub mod document;
 mod judgement;
 mod problems;
 mod request_ids;
+mod ways;
