@@ -16,8 +16,9 @@ static ALLOCATOR: Mimalloc = Mimalloc;
 /// mimalloc, asked for an alignment only where that is more than what it gives anyway.
 ///
 /// The crate `mimalloc` asks for one each time. Where the free blocks of a size are used up for the
-/// moment, such a question is answered with a larger block and an aligned place in it, and the free
-/// blocks of the right size are never looked for again (`mi_theap_malloc_zero_aligned_at_generic`).
+/// moment, such a question does not look for those that were given back meanwhile, unless the size is a
+/// power of two: it takes a larger block and an aligned place in it
+/// (`mi_theap_malloc_zero_aligned_at_generic`).
 struct Mimalloc;
 
 /// `MI_MAX_ALIGN_SIZE` of mimalloc's `types.h`: how a block lies that is at least as large as this.
@@ -101,27 +102,36 @@ pub async fn give_back_also_at_rest() {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use libmimalloc_sys::{mi_good_size, mi_option_get, mi_usable_size};
 
     use super::*;
 
     #[test]
     #[expect(unsafe_code, reason = "the allocator is asked in no other way")]
-    fn a_block_lies_as_was_asked_for() {
+    fn a_block_lies_as_was_asked_for_and_holds_what_it_should() {
+        let of = |size, alignment| Layout::from_size_align(size, alignment).unwrap();
         for alignment in (0..=12).map(|power| 1 << power) {
-            for size in (0..200).chain([256, 1_000, 1_024, 5_000, 100_000]) {
-                let layout = Layout::from_size_align(size, alignment).unwrap();
-                // SAFETY: each block is given back once, with the layout that it has by then.
-                unsafe {
-                    let blocks: Vec<_> =
-                        (0..10).flat_map(|_| [Mimalloc.alloc(layout), Mimalloc.alloc_zeroed(layout)]).collect();
-                    let moved = blocks.into_iter().map(|block| {
-                        assert!(!block.is_null() && block.addr().is_multiple_of(alignment), "{layout:?}");
-                        Mimalloc.realloc(block, layout, size + 9)
-                    });
-                    for block in moved.collect::<Vec<_>>() {
-                        assert!(!block.is_null() && block.addr().is_multiple_of(alignment), "{layout:?}, grown");
-                        Mimalloc.dealloc(block, Layout::from_size_align(size + 9, alignment).unwrap());
+            for size in (1_usize..200).chain([256, 1_000, 1_024, 5_000, 100_000]) {
+                // Grown by a little and by much, and made smaller than an alignment.
+                for changed in [size + 9, 3 * size, size.div_ceil(2), 1] {
+                    // SAFETY: each block is given back once, with the layout that it has by then, and is
+                    // touched only as far as that reaches.
+                    unsafe {
+                        let zeroed = Mimalloc.alloc_zeroed(of(size, alignment));
+                        assert!(slice::from_raw_parts(zeroed, size).iter().all(|byte| *byte == 0));
+                        let blocks = [zeroed, Mimalloc.alloc(of(size, alignment))].map(|block| {
+                            assert!(block.addr().is_multiple_of(alignment), "{size} bytes at {alignment}");
+                            block.write_bytes(7, size);
+                            Mimalloc.realloc(block, of(size, alignment), changed)
+                        });
+                        for block in blocks {
+                            assert!(block.addr().is_multiple_of(alignment), "{size}, then {changed} at {alignment}");
+                            let kept = slice::from_raw_parts(block, size.min(changed));
+                            assert!(kept.iter().all(|byte| *byte == 7));
+                            Mimalloc.dealloc(block, of(changed, alignment));
+                        }
                     }
                 }
             }

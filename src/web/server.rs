@@ -76,10 +76,7 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
     let mut http = http1::Builder::new();
-    // A client that ends its sending still listens. And while an answer is made, nothing is read only to
-    // see whether it is still there: that would need memory of its own for each request.
-    http.half_close(true)
-        .timer(TokioTimer::new())
+    http.timer(TokioTimer::new())
         .keep_alive(limits.keep_alive)
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES)

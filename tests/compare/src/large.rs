@@ -102,7 +102,8 @@ async fn head(server: &Server) -> Result<u64, Failure> {
 }
 
 /// Waits until the server has done what it does by itself, at most a minute: what it still archives of
-/// millions of events that came in bulks would be taken for what the size of the log costs.
+/// millions of events that came in bulks would be taken for what the size of the log costs, and slow the
+/// turns of others too.
 pub async fn at_rest(server: &Server) {
     for _ in 0..120 {
         let before = server.cpu_seconds();
@@ -116,6 +117,7 @@ pub async fn at_rest(server: &Server) {
 
 /// The contract's three queries against an answer that never changes.
 async fn reads(bench: &mut Bench, server: Server, paths: &Paths) -> Result<(Measure, Server), Failure> {
+    at_rest(&server).await;
     let readers = bench.options.readers as usize;
     let ceiling = bench.start(Kind::Ceiling).await?;
     let mut servers = [contestant(server, Packing::Single), contestant(ceiling, Packing::Single)];

@@ -1,8 +1,13 @@
 //! The short way and the router's: who comes by either gets the same answer.
 
+use std::collections::BTreeSet;
+
+use reqwest::header::HeaderName;
+
 use crate::support::Folder;
 use crate::support::events::{registered, reserved};
-use crate::support::server::Server;
+use crate::support::server::{Answer, Server};
+use crate::support::wire::Wire;
 
 #[tokio::test]
 async fn an_id_spelled_with_percent_signs_gets_the_answer_of_the_plain_one() {
@@ -22,15 +27,29 @@ async fn an_id_spelled_with_percent_signs_gets_the_answer_of_the_plain_one() {
         let (by_the_short_way, by_the_router) = (server.get(plain).await, server.get(encoded).await);
         assert_eq!((by_the_short_way.status, by_the_router.status), (status, status), "{plain}");
         assert_eq!(by_the_short_way.body, by_the_router.body, "{plain}");
-        let names = |answer: &crate::support::server::Answer| {
-            let mut names: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
-            names.sort();
-            names
-        };
         assert_eq!(names(&by_the_short_way), names(&by_the_router), "{plain}");
         for header in ["content-type", "content-length"] {
             assert_eq!(by_the_short_way.header(header), by_the_router.header(header), "{plain}");
         }
+    }
+}
+
+/// The names of an answer's headers.
+fn names(answer: &Answer) -> BTreeSet<&str> {
+    answer.headers.keys().map(HeaderName::as_str).collect()
+}
+
+#[tokio::test]
+async fn a_body_that_a_query_does_not_want_ends_the_connection_by_either_way() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    server.accept(&[registered("L", "A1")]).await;
+    for path in ["/lockers/L", "/lockers/%4C", "/lockers/L/compartments/A1", "/lockers/L/compartments/A%31"] {
+        let mut wire = Wire::connect(&server).await;
+        wire.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n")).await;
+        let reply = wire.reply().await.unwrap();
+        assert!(reply.status == 200 && reply.head.contains("connection: close"), "{path}: {reply:?}");
+        assert!(wire.ends().await, "{path}");
     }
 }
 

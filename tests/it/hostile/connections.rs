@@ -53,20 +53,6 @@ async fn an_answer_does_not_wait_for_what_comes_after_the_request() {
 }
 
 #[tokio::test]
-async fn who_has_said_all_and_only_listens_gets_an_answer() {
-    let folder = Folder::new();
-    let server = Server::start(&folder).await;
-    for number in 1..=20 {
-        let mut wire = Wire::connect(&server).await;
-        wire.send(post_request(&registered("L", &number.to_string()))).await;
-        wire.end_sending().await;
-        let reply = wire.reply().await.expect("an answer");
-        assert_eq!((reply.status, reply.json()["sequence"].as_u64()), (202, Some(number)));
-        assert!(wire.ends().await, "nothing more can come");
-    }
-}
-
-#[tokio::test]
 async fn a_head_may_have_16_kib_and_100_lines() {
     let folder = Folder::new();
     let server = Server::start(&folder).await;
