@@ -1,6 +1,7 @@
 //! HTTP: routes, bodies, problems. Translates between requests and use cases and decides nothing.
 //!
-//! One list makes both the router and the OpenAPI document, so they cannot differ.
+//! One list makes both the router and the OpenAPI document, so they cannot differ. What comes most goes
+//! past the router to the same handlers (`shortcut.rs`); a test holds that against the document.
 
 pub mod admin;
 pub mod batch;
