@@ -5,8 +5,9 @@ use crate::Failure;
 use crate::bench::{Bench, Packing};
 use crate::events::Lane;
 use crate::http::{Connection, request};
-use crate::load::{Parcel, caught_up, closed_loop, open_loop};
+use crate::load::{Parcel, caught_up, closed_loop};
 use crate::measures::has_batches;
+use crate::paced::open_loop;
 use crate::server::{Kind, Server};
 
 const EVENTS: usize = 10;

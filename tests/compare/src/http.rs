@@ -57,6 +57,54 @@ impl Connection {
     }
 }
 
+/// What stands between an answer's head and its body.
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// The head of an answer.
+struct Head {
+    status: u16,
+    length: Length,
+}
+
+enum Length {
+    Bytes(usize),
+    Chunks,
+}
+
+impl Head {
+    fn read(head: &[u8]) -> Result<Self> {
+        let wrong = |what: &str| Error::new(ErrorKind::InvalidData, format!("the answer has {what}"));
+        let text = std::str::from_utf8(head).map_err(|_| wrong("a head that is no text"))?;
+        let status = text.get(9..12).and_then(|digits| digits.parse().ok()).ok_or_else(|| wrong("no status"))?;
+        let value = |name: &str| {
+            text.lines().find_map(|line| {
+                let (header, value) = line.split_once(':')?;
+                header.eq_ignore_ascii_case(name).then(|| value.trim())
+            })
+        };
+        let length = value("content-length").and_then(|digits| digits.parse().ok()).map(Length::Bytes);
+        let chunked = || value("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+        let length = length.or_else(|| chunked().then_some(Length::Chunks)).ok_or_else(|| wrong("no length"))?;
+        Ok(Self { status, length })
+    }
+}
+
+/// The status and the body of an answer that says its length, once all of it is there.
+pub fn whole_answer(bytes: &[u8]) -> Result<Option<(u16, &[u8])>> {
+    let Some(end) = bytes.windows(END_OF_HEAD.len()).position(|window| window == END_OF_HEAD) else {
+        return Ok(None);
+    };
+    let Head { status, length } = Head::read(&bytes[..end])?;
+    let Length::Bytes(length) = length else {
+        return Err(Error::new(ErrorKind::InvalidData, "an answer in chunks, where one with a length was expected"));
+    };
+    let body = &bytes[end + END_OF_HEAD.len()..];
+    if body.len() > length {
+        return Err(Error::new(ErrorKind::InvalidData, "the answer is longer than it says"));
+    }
+    Ok((body.len() == length).then_some((status, body)))
+}
+
 #[derive(Debug)]
 struct Reader {
     half: OwnedReadHalf,
@@ -67,26 +115,15 @@ struct Reader {
 
 impl Reader {
     async fn answer(&mut self) -> Result<u16> {
-        let head = self.find(b"\r\n\r\n").await?;
-        let wrong = |what: &str| Error::new(ErrorKind::InvalidData, format!("the answer has {what}"));
-        let text = std::str::from_utf8(&self.buffer[..head]).map_err(|_| wrong("a head that is no text"))?;
-        let status = text.get(9..12).and_then(|digits| digits.parse().ok()).ok_or_else(|| wrong("no status"))?;
-        let value = |name: &str| {
-            text.lines().find_map(|line| {
-                let (header, value) = line.split_once(':')?;
-                header.eq_ignore_ascii_case(name).then(|| value.trim())
-            })
-        };
-        let length = value("content-length").and_then(|digits| digits.parse::<usize>().ok());
-        let chunked = value("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
-        self.buffer.drain(..head + 4);
+        let end = self.find(END_OF_HEAD).await?;
+        let head = Head::read(&self.buffer[..end])?;
+        self.buffer.drain(..end + END_OF_HEAD.len());
         self.body.clear();
-        match (length, chunked) {
-            (Some(length), _) => self.take(length).await?,
-            (None, true) => while self.chunk().await? {},
-            (None, false) => return Err(wrong("no length")),
+        match head.length {
+            Length::Bytes(length) => self.take(length).await?,
+            Length::Chunks => while self.chunk().await? {},
         }
-        Ok(status)
+        Ok(head.status)
     }
 
     /// Moves one chunk to the body; false after the last one.
@@ -180,6 +217,23 @@ mod tests {
         ] {
             let (status, _) = answered_with(bytes, 1_000).await;
             assert!(status.is_err(), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_whole_when_all_that_it_says_is_there() {
+        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nhello";
+        for there in 0..answer.len() {
+            assert_eq!(whole_answer(&answer[..there]).ok(), Some(None), "{there} bytes");
+        }
+        assert_eq!(whole_answer(answer).ok(), Some(Some((202, b"hello".as_slice()))));
+        for wrong in [
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 1\r\n\r\nhello",
+            "HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 202 Accepted\r\n\r\n",
+            "HTTP/1.1 many\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            assert!(whole_answer(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 }

@@ -1,13 +1,11 @@
-//! Sends events to one server: as fast as it answers, over a number of connections (closed loop), or
-//! at a given rate, whatever it answers (open loop; the latency then counts from when the event was
-//! due). What is sent is made before the clock starts.
+//! Sends events to one server as fast as it answers, over a number of connections (closed loop). At a
+//! given rate, whatever it answers: see `paced.rs`. What is sent is made before the clock starts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Barrier, mpsc};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use umadb_client::{AsyncUmaDbClient, UmaDbClient};
@@ -19,11 +17,9 @@ use crate::http::{Connection, request};
 use crate::server::{Kind, Server};
 
 /// How much longer than it should a round may take.
-const GRACE: Duration = Duration::from_secs(120);
+pub const GRACE: Duration = Duration::from_secs(120);
 /// How long a connection waits that was told 503.
-const PAUSE: Duration = Duration::from_millis(5);
-/// How often the open loop hands out what is due.
-const PACE: Duration = Duration::from_micros(250);
+pub const PAUSE: Duration = Duration::from_millis(5);
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// What goes out at once.
@@ -92,26 +88,26 @@ pub struct Answers {
 }
 
 impl Answers {
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.accepted += other.accepted;
         self.refused += other.refused;
         self.put_off += other.put_off;
         self.first_refusal = self.first_refusal.take().or(other.first_refusal);
     }
 
-    fn refuse(&mut self, events: u64, words: impl FnOnce() -> String) {
+    pub fn refuse(&mut self, events: u64, words: impl FnOnce() -> String) {
         self.refused += events;
         self.first_refusal.get_or_insert_with(words);
     }
 }
 
 /// One way to a server; UmaDB's may be shared.
-enum Way {
+pub enum Way {
     Http(Connection),
     UmaDb(Arc<AsyncUmaDbClient>),
 }
 
-async fn ways(server: &Server, count: usize) -> Result<Vec<Way>, Failure> {
+pub async fn ways(server: &Server, count: usize) -> Result<Vec<Way>, Failure> {
     let Server { kind, addr, channels, .. } = *server;
     let mut ways = Vec::with_capacity(count);
     let mut shared = Vec::new();
@@ -130,7 +126,7 @@ async fn ways(server: &Server, count: usize) -> Result<Vec<Way>, Failure> {
 }
 
 impl Way {
-    async fn send(&mut self, parcel: Parcel, answers: &mut Answers) -> Result<(), Failure> {
+    pub async fn send(&mut self, parcel: Parcel, answers: &mut Answers) -> Result<(), Failure> {
         match (self, parcel) {
             (Self::Http(connection), Parcel::Http(request, events)) => {
                 // Of a batch that is sent again, what was accepted before is known now.
@@ -243,75 +239,6 @@ pub async fn closed_loop(
     timeout(patience, joined).await.map_err(|_| format!("{} did not answer in time", server.kind.name()))??;
     all.took = end - begin;
     Ok(all)
-}
-
-/// Sends at a rate, spread evenly over the connections, and gives the latency of each answer.
-///
-/// On one thread beside the pacer's: more of them would take turns with the server on two processors,
-/// and their waiting would be counted as the server's.
-pub fn open_loop(server: &Server, lanes: Vec<Vec<Parcel>>, rate: f64) -> Result<(Answers, Vec<Duration>), Failure> {
-    let alone = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(on_one_thread(server, lanes, rate))
-    };
-    tokio::task::block_in_place(|| thread::scope(|scope| scope.spawn(alone).join()))
-        .map_err(|_| "the load generator ended early")?
-}
-
-async fn on_one_thread(
-    server: &Server,
-    lanes: Vec<Vec<Parcel>>,
-    rate: f64,
-) -> Result<(Answers, Vec<Duration>), Failure> {
-    let ways = ways(server, lanes.len()).await?;
-    let total: usize = lanes.iter().map(Vec::len).sum();
-    let mut tasks = JoinSet::new();
-    let mut queues = Vec::new();
-    for (mut way, lane) in ways.into_iter().zip(lanes) {
-        let (queue, mut due) = mpsc::unbounded_channel::<Instant>();
-        queues.push(queue);
-        tasks.spawn(async move {
-            let (mut answers, mut latencies) = (Answers::default(), Vec::with_capacity(lane.len()));
-            for parcel in lane {
-                let Some(due) = due.recv().await else { break };
-                way.send(parcel, &mut answers).await?;
-                latencies.push(due.elapsed());
-            }
-            Ok::<_, Failure>((answers, latencies))
-        });
-    }
-    let begin = Instant::now();
-    // The timers of an async runtime are too coarse for this.
-    let pacer = thread::spawn(move || pace(&queues, total, rate));
-    let (mut all, mut latencies) = (Answers::default(), Vec::with_capacity(total));
-    let joined = async {
-        while let Some(done) = tasks.join_next().await {
-            let (answers, mut some) = done??;
-            all.add(answers);
-            latencies.append(&mut some);
-        }
-        Ok::<_, Failure>(())
-    };
-    let patience = Duration::from_secs_f64(total as f64 / rate) + GRACE;
-    timeout(patience, joined).await.map_err(|_| format!("{} did not answer in time", server.kind.name()))??;
-    all.took = begin.elapsed();
-    pacer.join().map_err(|_| "the pacer ended early")?;
-    Ok((all, latencies))
-}
-
-/// Tells one connection after the other that its next event is due.
-fn pace(queues: &[mpsc::UnboundedSender<Instant>], total: usize, rate: f64) {
-    let begin = Instant::now();
-    let mut told = 0;
-    while told < total {
-        let due = ((begin.elapsed().as_secs_f64() * rate) as usize).min(total);
-        while told < due {
-            // A connection that failed takes no more; its task says why.
-            let _ = queues[told % queues.len()].send(begin + Duration::from_secs_f64(told as f64 / rate));
-            told += 1;
-        }
-        thread::sleep(PACE);
-    }
 }
 
 /// Waits until all that the service accepted can be seen in its answers.

@@ -10,6 +10,7 @@ mod large;
 mod load;
 mod measures;
 mod options;
+mod paced;
 mod report;
 mod server;
 mod size;

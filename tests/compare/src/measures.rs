@@ -8,7 +8,8 @@ use crate::bench::{BATCH, Bench, Contestant, Packing, lines};
 use crate::disk;
 use crate::events::Lane;
 use crate::http::Connection;
-use crate::load::{Parcel, closed_loop, open_loop};
+use crate::load::{Parcel, closed_loop};
+use crate::paced::open_loop;
 use crate::report::{Line, Measure, NOT_MEASURED, median, quantile_ms};
 use crate::server::Kind;
 
