@@ -5,6 +5,8 @@
 //! Counted is what the code asks for, whichever allocator answers: the shipped binary has another one
 //! than the tests.
 
+mod requests;
+
 use std::hint::black_box;
 
 use lockstream::application::ports::{Durable, EventLog};
