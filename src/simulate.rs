@@ -6,6 +6,7 @@
 //! the domain's names for the rules and nothing of how the server works.
 
 pub mod alarm;
+pub mod clock;
 pub mod connection;
 pub mod event;
 pub mod file;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::infrastructure::process::{cancel_on_signal, raise_descriptor_limit};
+use crate::simulate::clock::Clock;
 use crate::simulate::histogram::Histogram;
 use crate::simulate::network::Network;
 use crate::simulate::report::{Report, Tally, milliseconds, per_second};
@@ -197,6 +199,7 @@ fn shared(settings: &SimulateSettings, target: Target, stop: CancellationToken) 
         stop,
         start: Barrier::new(usize::from(settings.connections) + 1),
         begin: OnceCell::new(),
+        clock: Clock::default(),
         tally: RefCell::default(),
         last_settled: Cell::new(None),
         failure: RefCell::new(None),
@@ -224,11 +227,13 @@ async fn send(
     let mut end = pin!(sleep(settings.seconds.map_or(Duration::MAX, Duration::from_secs)));
     let mut shown = interval(SHOWN_EVERY);
     let mut view = View::new();
+    let mut clock = pin!(shared.clock.run());
     while !senders.is_empty() && !shared.stop.is_cancelled() {
         tokio::select! {
             ended = senders.join_next() => ended.transpose().map(drop).expect("a sender does not panic"),
             () = &mut end => shared.stop.cancel(),
             () = shared.stop.cancelled() => {}
+            Err(error) = &mut clock => shared.fail(format!("the system has no timers: {error}")),
             _ = shown.tick(), if on_progress.is_some() => {
                 if let Some(on_progress) = on_progress {
                     on_progress(view.look_at(&shared.tally.borrow(), settings.events));

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::simulate::alarm::Alarm;
+use crate::simulate::clock::Clock;
 use crate::simulate::connection::{Answer, Connection};
 use crate::simulate::network::{Part, Planned};
 use crate::simulate::report::Tally;
@@ -52,6 +52,8 @@ pub struct Shared {
     /// Where the senders, and who started them, wait until all of them are connected.
     pub start: Barrier,
     pub begin: OnceCell<Instant>,
+    /// Tells each of them when its event is due.
+    pub clock: Clock,
     pub tally: RefCell<Tally>,
     pub last_settled: Cell<Option<Instant>>,
     pub failure: RefCell<Option<String>>,
@@ -60,7 +62,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    fn fail(&self, failure: String) {
+    pub fn fail(&self, failure: String) {
         self.failure.borrow_mut().get_or_insert(failure);
         self.stop.cancel();
     }
@@ -115,8 +117,6 @@ impl Sender {
     }
 
     async fn send(&mut self) -> Result<(), String> {
-        let no_timer = |error| format!("the system has no timers: {error}");
-        let mut alarm = Alarm::new().map_err(no_timer)?;
         while !self.shared.stop.is_cancelled() && self.make() {
             let mut began = Instant::now();
             if let Some(due) = self.due() {
@@ -124,7 +124,7 @@ impl Sender {
                     let stop = self.shared.stop.clone();
                     tokio::select! {
                         () = stop.cancelled() => break,
-                        rung = alarm.wait_until(due) => rung.map_err(no_timer)?,
+                        () = self.shared.clock.wait_until(due) => {}
                     }
                     self.shared.tally.borrow_mut().own_lag.add(nanos_since(due));
                 }
