@@ -178,7 +178,7 @@ pub async fn simulate(
     } else {
         let target = settings.to.clone().unwrap_or_else(|| addr.into());
         report.server = Some(target.to_string());
-        // Each connection has a descriptor, and one for its alarm.
+        // Each connection has a descriptor.
         raise_descriptor_limit();
         let shared = Rc::new(shared(settings, target, signal.child_token()));
         let elapsed = LocalSet::new().run_until(send(settings, &network, &shared, on_progress)).await;

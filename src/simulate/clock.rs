@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::simulate::alarm::Alarm;
 
-/// It rings no sooner than this after it rang, so nobody is woken later than that.
+/// Its rings are this far apart at least, so it adds no more to a latency.
 const STEP: Duration = Duration::from_micros(250);
 
 #[derive(Debug, Default)]
@@ -56,13 +56,13 @@ impl Clock {
                 self.sooner.notified().await;
                 continue;
             };
+            let moment = first.max(next);
             tokio::select! {
-                rung = alarm.wait_until(first.max(next)) => rung?,
+                rung = alarm.wait_until(moment) => rung?,
                 () = self.sooner.notified() => continue,
             }
-            let now = Instant::now();
-            self.waiting.borrow_mut().wake(now);
-            next = now + STEP;
+            self.waiting.borrow_mut().wake(Instant::now());
+            next = moment + STEP;
         }
     }
 }
@@ -156,7 +156,7 @@ mod tests {
         beside(async |clock| {
             let begin = Instant::now();
             for _ in 0..21 {
-                clock.wait_until(Instant::now() + micros(1)).await;
+                clock.wait_until(Instant::now() + micros(100)).await;
             }
             assert!(begin.elapsed() >= 20 * STEP, "{:?}", begin.elapsed());
         })

@@ -1,6 +1,6 @@
 //! Rates and ends: what is due when, and what a server is charged with that stands still.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -82,4 +82,17 @@ async fn a_signal_ends_it_in_order_with_a_report() {
         assert_eq!((&report["interrupted"], &report["sound"]), (&true.into(), &true.into()));
         assert_eq!(count(&report, "events"), server.asked().len() as u64, "what was sent was answered: {report}");
     }
+}
+
+#[tokio::test]
+async fn the_time_ends_it_also_while_all_wait_for_their_events_to_be_due() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    // The second event is due after a minute and two thirds.
+    let arguments = ["--to", &server.url(""), "--rate", "0.01", "--seconds", "1", "--connections", "4"];
+    let begin = Instant::now();
+    let report = simulated(&folder, &arguments).await;
+    // What does not stop by itself is ended ten seconds later.
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert_eq!((count(&report, "events"), &report["interrupted"]), (1, &false.into()), "{report}");
 }
