@@ -24,7 +24,7 @@ const READ_BYTES: usize = 4 << 10;
 const READY: usize = 256;
 
 /// A connection with what it is to send.
-struct Lane {
+struct Sender {
     stream: TcpStream,
     parcels: std::vec::IntoIter<Parcel>,
     /// When those were due that wait for the answer to another one.
@@ -41,7 +41,7 @@ struct Asked {
     again: Option<Instant>,
 }
 
-impl Lane {
+impl Sender {
     fn open(addr: SocketAddr, parcels: Vec<Parcel>) -> Result<Self, Failure> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
@@ -118,11 +118,11 @@ pub fn open_loop(
 ) -> Result<(Answers, Vec<Duration>), Failure> {
     let events = lanes.iter().map(Vec::len).sum();
     let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut open = Vec::with_capacity(lanes.len());
+    let mut senders = Vec::with_capacity(lanes.len());
     for (number, parcels) in lanes.into_iter().enumerate() {
-        let lane = Lane::open(addr, parcels)?;
-        epoll::add(&ready, &lane.stream, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
-        open.push(lane);
+        let sender = Sender::open(addr, parcels)?;
+        epoll::add(&ready, &sender.stream, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
+        senders.push(sender);
     }
     let schedule = Schedule { begin: Instant::now(), rate, events };
     let (mut all, mut latencies) = (Answers::default(), Vec::with_capacity(events));
@@ -131,20 +131,20 @@ pub fn open_loop(
         let turn = Instant::now();
         let due = schedule.due();
         for event in told..due {
-            let number = event % open.len();
-            open[number].waiting.push_back(schedule.time_of(event));
-            open[number].go_on()?;
+            let number = event % senders.len();
+            senders[number].waiting.push_back(schedule.time_of(event));
+            senders[number].go_on()?;
         }
         told = due;
         if all.put_off > 0 {
-            open.iter_mut().try_for_each(|lane| lane.send_again(turn))?;
+            senders.iter_mut().try_for_each(|sender| sender.send_again(turn))?;
         }
         answered.clear();
         retry_on_intr(|| epoll::wait(&ready, spare_capacity(&mut answered), Some(&Timespec::default())))?;
         for answer in &answered {
-            let lane = &mut open[answer.data.u64() as usize];
-            latencies.extend(lane.read(&mut all)?);
-            lane.go_on()?;
+            let sender = &mut senders[answer.data.u64() as usize];
+            latencies.extend(sender.read(&mut all)?);
+            sender.go_on()?;
         }
         if turn - schedule.begin > schedule.patience() {
             return Err(late(who));
