@@ -5,7 +5,7 @@
 //! say no to anything, and says yes only to a text that is compact and sound and that the long way
 //! reads as the same event; a test holds the two against each other.
 
-use crate::domain::event::parse::is_rfc3339_date_time;
+use crate::domain::event::parse::time::is_rfc3339_date_time;
 use crate::domain::event::{
     CompartmentRegistered, Event, EventType, Fact, FaultCleared, FaultReported, ParcelDeposited, ParcelPickedUp,
     ReservationCreated, ReservationExpired, Severity,
