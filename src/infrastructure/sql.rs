@@ -47,6 +47,11 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     /// Begins a transaction in which all reads see one moment.
     const BEGIN_READING: &'static str;
 
+    /// The statements that end a transaction which wrote so many rows.
+    fn committing(_rows: usize) -> &'static [&'static str] {
+        &["COMMIT"]
+    }
+
     /// Tells, as `tables`, which tables the names stand for; `None` where a connection never sees
     /// that change.
     const SELECT_TABLES: Option<&'static str>;

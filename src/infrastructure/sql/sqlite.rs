@@ -36,10 +36,13 @@ const FRESH_CACHE: &str = "-65536";
 /// back, and go out again.
 const WRITER_CACHE: &str = "-32768";
 
-/// At how many pages of 4 KiB the write-ahead log goes into the file. A page that changes again and again
-/// goes there once each time: with the 1,000 that are usual that is a tenth of SQLite's processor time
-/// more. With 8,000, the syncs of events wait too long for what goes there at once.
-const CHECKPOINT_PAGES: &str = "4000";
+/// From how many rows on a transaction is a large one, as only bulks make them.
+const LARGE_ROWS: usize = 8_000;
+
+/// The write-ahead log goes into the file at 1,000 pages of 4 KiB, which is SQLite's own limit: what
+/// goes there is synced at once, and the syncs of events wait for that. After a large transaction it may
+/// have 8,000: a page that changes again and again goes there less often, and a bulk is not so pressed.
+const COMMIT_LARGE: [&str; 3] = ["PRAGMA wal_autocheckpoint = 8000", "COMMIT", "PRAGMA wal_autocheckpoint = 1000"];
 
 /// How many rows SQLite's thread may be ahead of whoever reads a whole table.
 const READ_AHEAD_ROWS: usize = 4_096;
@@ -88,6 +91,10 @@ impl Dialect for Sqlite {
     const BEGIN_READING: &'static str = "BEGIN";
     const SELECT_TABLES: Option<&'static str> = None;
 
+    fn committing(rows: usize) -> &'static [&'static str] {
+        if rows < LARGE_ROWS { &["COMMIT"] } else { &COMMIT_LARGE }
+    }
+
     type Place = SqlitePlace;
 
     fn file(place: &SqlitePlace) -> Option<FileNumber> {
@@ -104,8 +111,7 @@ impl Dialect for Sqlite {
                 .journal_mode(SqliteJournalMode::Wal)
                 // A crash may take back transactions, never the file's order: the log has them all.
                 .synchronous(SqliteSynchronous::Normal)
-                .pragma("cache_size", WRITER_CACHE)
-                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES),
+                .pragma("cache_size", WRITER_CACHE),
             (Role::Writer, Access::Fresh) => options
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
@@ -329,7 +335,7 @@ mod tests {
         let place = SqlitePlace::writable(&folder.path().join("projection.db"));
         let mut connection = Sqlite::connect(&place, Role::Writer, Duration::from_secs(60)).await.unwrap();
         let settings =
-            [("PRAGMA cache_size", -32_768), ("PRAGMA wal_autocheckpoint", 4_000), ("PRAGMA synchronous", 1)];
+            [("PRAGMA cache_size", -32_768), ("PRAGMA wal_autocheckpoint", 1_000), ("PRAGMA synchronous", 1)];
         for (question, expected) in settings {
             let value: i64 = sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap();
             assert_eq!(value, expected, "{question}");

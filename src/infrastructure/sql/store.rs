@@ -104,7 +104,9 @@ impl<D: Dialect> SqlStore<D> {
             }
             found => Standing::Elsewhere(found),
         };
-        line.run("COMMIT").await?;
+        for statement in D::committing(rows.count()) {
+            line.run(statement).await?;
+        }
         Ok(standing)
     }
 

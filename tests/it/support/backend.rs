@@ -64,6 +64,11 @@ impl Folder {
         self.path().join("projection.db")
     }
 
+    /// The write-ahead log of that file.
+    pub fn write_ahead_log(&self) -> PathBuf {
+        self.path().join("projection.db-wal")
+    }
+
     /// What `DATABASE_URL` has to say; nothing when it need not be set.
     pub fn database_url(&self) -> Option<String> {
         self.is_on_postgres().then(|| self.postgres().url())
