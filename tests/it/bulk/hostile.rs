@@ -1,6 +1,7 @@
 //! Bodies and clients that nobody wishes for.
 
 use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use http_body_util::StreamBody;
@@ -142,6 +143,33 @@ async fn who_sends_a_part_gets_its_verdicts_and_who_stalls_is_told() {
     ))
     .await;
     assert_eq!(wire.reply().await.unwrap().code(), "body-timeout");
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_is_read_for_one_more_second_and_not_without_end() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder, &[("LOCKSTREAM_BODY_TIMEOUT_MS", "300")]).await;
+    // Of what is announced, nothing more comes in time.
+    let head = format!("POST /events/batch HTTP/1.1\r\nhost: test\r\ncontent-type: {NDJSON}\r\n");
+    let cut = async || {
+        let mut wire = Wire::connect(&server).await;
+        wire.send(format!("{head}content-length: 999999999\r\n\r\n{{")).await;
+        assert!(wire.hears("body-timeout").await);
+        wire
+    };
+    let mut silent = cut().await;
+    let told = Instant::now();
+    assert!(silent.ends().await);
+    let second = Duration::from_millis(900)..Duration::from_secs(8);
+    assert!(second.contains(&told.elapsed()), "the last line was told {:?} before", told.elapsed());
+
+    let mut loud = cut().await;
+    let kibibyte = " ".repeat(1 << 10);
+    let mut sent_kib = 0;
+    while loud.try_send(&kibibyte).await.is_ok() {
+        sent_kib += 1;
+        assert!(sent_kib < 64 << 10, "it goes on and on");
+    }
 }
 
 #[tokio::test]

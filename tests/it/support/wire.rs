@@ -129,6 +129,16 @@ impl Wire {
         Some(Reply { status, head, body })
     }
 
+    /// Reads on until this was said, or the connection ends.
+    pub async fn hears(&mut self, text: &str) -> bool {
+        while !String::from_utf8_lossy(&self.read).contains(text) {
+            if !self.fill().await {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Everything up to the end of the connection.
     pub async fn everything(&mut self) -> String {
         while self.fill().await {}
