@@ -65,10 +65,3 @@ pub struct Rows {
     pub compartments: Vec<CompartmentRow>,
     pub reservations: Vec<ReservationStatus>,
 }
-
-impl Rows {
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.lockers.len() + self.compartments.len() + self.reservations.len()
-    }
-}

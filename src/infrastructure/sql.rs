@@ -47,8 +47,8 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     /// Begins a transaction in which all reads see one moment.
     const BEGIN_READING: &'static str;
 
-    /// The statements that end a transaction which wrote so many rows.
-    fn committing(_rows: usize) -> &'static [&'static str] {
+    /// The statements that end a transaction which covers so many events.
+    fn committing(_place: &Self::Place, _events: u64) -> &'static [&'static str] {
         &["COMMIT"]
     }
 

@@ -79,7 +79,7 @@ async fn a_transaction_is_a_few_statements_for_two_events_and_for_thousands() {
 
 /// The beginnings of the statements that write so many lockers, compartments and reservations.
 /// PostgreSQL takes ten thousand rows in one statement; SQLite 256, and what is left of them in
-/// powers of two, and it is told of a large transaction that its log may grow.
+/// powers of two, and it is told how far its log may grow.
 fn transaction(folder: &Folder, [lockers, compartments, reservations]: [usize; 3]) -> Vec<&'static str> {
     let statements = |rows: usize| {
         let on_sqlite = |chunk: usize| chunk / 256 + (chunk % 256).count_ones() as usize;
@@ -96,8 +96,7 @@ fn transaction(folder: &Folder, [lockers, compartments, reservations]: [usize; 3
     ];
     let writes = tables.into_iter().flat_map(|(beginning, rows)| vec![beginning; statements(rows)]);
     let begin = if folder.is_on_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" };
-    let is_large = !folder.is_on_postgres() && lockers + compartments + reservations >= 8_000;
-    let setting = is_large.then_some("PRAGMA wal_autocheckpoint =");
+    let setting = (!folder.is_on_postgres()).then_some("PRAGMA wal_autocheckpoint =");
     let around = ([begin, "SELECT sequence, chain_hash"], ["INSERT INTO checkpoint"]);
     around.0.into_iter().chain(writes).chain(around.1).chain(setting).chain(["COMMIT"]).collect()
 }

@@ -36,13 +36,18 @@ const FRESH_CACHE: &str = "-65536";
 /// back, and go out again.
 const WRITER_CACHE: &str = "-32768";
 
-/// From how many rows on a transaction is a large one, as only bulks make them.
-const LARGE_ROWS: usize = 8_000;
+/// From how many events on a transaction is a large one. In the time that the projection gathers, single
+/// events come to half of that where two processors do nothing else, and bulks to more.
+const LARGE_EVENTS: u64 = 10_000;
 
-/// The write-ahead log goes into the file at 1,000 pages of 4 KiB, which is SQLite's own limit: what
-/// goes there is synced at once, and the syncs of events wait for that. After a large transaction it may
-/// have 8,000: a page that changes again and again goes there less often, and a bulk is not so pressed.
-const COMMIT_LARGE: [&str; 3] = ["PRAGMA wal_autocheckpoint = 8000", "COMMIT", "PRAGMA wal_autocheckpoint = 1000"];
+/// SQLite makes a checkpoint (moves its write-ahead log into the file) at 1,000 pages of 4 KiB, which is its
+/// own limit: what goes there is synced at once, and the syncs of events wait for that. The limit has to
+/// stand when a transaction is committed; nothing comes after that, so what is committed has not failed.
+const COMMIT: [&str; 2] = ["PRAGMA wal_autocheckpoint = 1000", "COMMIT"];
+
+/// At 8,000 pages after a large transaction: a page that changes again and again goes there less often, and
+/// bulks are not so pressed.
+const COMMIT_LARGE: [&str; 2] = ["PRAGMA wal_autocheckpoint = 8000", "COMMIT"];
 
 /// How many rows SQLite's thread may be ahead of whoever reads a whole table.
 const READ_AHEAD_ROWS: usize = 4_096;
@@ -91,8 +96,10 @@ impl Dialect for Sqlite {
     const BEGIN_READING: &'static str = "BEGIN";
     const SELECT_TABLES: Option<&'static str> = None;
 
-    fn committing(rows: usize) -> &'static [&'static str] {
-        if rows < LARGE_ROWS { &["COMMIT"] } else { &COMMIT_LARGE }
+    fn committing(place: &SqlitePlace, events: u64) -> &'static [&'static str] {
+        // A file that is made anew is as it will be before it is in anybody's way.
+        let is_large = events >= LARGE_EVENTS && place.access != Access::Fresh;
+        if is_large { &COMMIT_LARGE } else { &COMMIT }
     }
 
     type Place = SqlitePlace;
@@ -342,5 +349,15 @@ mod tests {
         }
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
         assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn the_limit_of_the_write_ahead_log_is_larger_after_ten_thousand_events_at_once() {
+        let (live, fresh) = (SqlitePlace::writable(Path::new("live")), SqlitePlace::fresh(Path::new("fresh")));
+        let usual = ["PRAGMA wal_autocheckpoint = 1000", "COMMIT"];
+        assert_eq!(Sqlite::committing(&live, 0), usual);
+        assert_eq!(Sqlite::committing(&live, 9_999), usual);
+        assert_eq!(Sqlite::committing(&live, 10_000), ["PRAGMA wal_autocheckpoint = 8000", "COMMIT"]);
+        assert_eq!(Sqlite::committing(&fresh, 10_000), usual);
     }
 }

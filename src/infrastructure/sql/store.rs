@@ -87,12 +87,12 @@ impl<D: Dialect> SqlStore<D> {
             drop(self.hold().await);
         }
         let mut line = self.writer.take().await?;
-        let standing = Self::write_from(&mut line, rows, from, to).await.map_err(failed(WRITING))?;
+        let standing = self.write_from(&mut line, rows, from, to).await.map_err(failed(WRITING))?;
         line.put_back();
         Ok(standing)
     }
 
-    async fn write_from(line: &mut InUse<'_, D>, rows: &Rows, from: Head, to: Head) -> Result<Standing, Error> {
+    async fn write_from(&self, line: &mut InUse<'_, D>, rows: &Rows, from: Head, to: Head) -> Result<Standing, Error> {
         line.run(D::BEGIN_WRITING).await?;
         let found = checkpoint_by(line, D::SELECT_CHECKPOINT_TO_WRITE).await?;
         let standing = match found {
@@ -104,7 +104,8 @@ impl<D: Dialect> SqlStore<D> {
             }
             found => Standing::Elsewhere(found),
         };
-        for statement in D::committing(rows.count()) {
+        let events = to.sequence.get().saturating_sub(from.sequence.get());
+        for statement in D::committing(&self.place, events) {
             line.run(statement).await?;
         }
         Ok(standing)

@@ -15,6 +15,7 @@ use crate::domain::ids::{EventId, IdError};
 pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
+    /// `None` for what is no object.
     pub fn of(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
@@ -47,9 +48,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// A key, borrowed where it has no escapes. One that holds a lone surrogate is read too, with a
-/// replacement character: such a document is refused by [`compact`], and its other members still
-/// have to be found.
-pub struct Key<'a>(Cow<'a, str>);
+/// replacement character: such a document is refused as a whole, and its other members still have to be
+/// found.
+struct Key<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -82,10 +83,12 @@ pub struct Fields<'a> {
     /// The JSON Pointer of the object.
     at: &'static str,
     members: Members<'a>,
+    /// What was wrong with the fields that were read, in their order.
     pub problems: Vec<Problem>,
 }
 
 impl<'a> Fields<'a> {
+    /// Of the object at this JSON Pointer.
     pub fn new(at: &'static str, members: Members<'a>) -> Self {
         Self { at, members, problems: Vec::new() }
     }
@@ -111,6 +114,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An identifier, which must be there. `None`, of this and of all others: a problem was added.
     pub fn id<T>(&mut self, name: &str, parse: fn(&str) -> Result<T, IdError>) -> Option<T> {
         let value = self.required(name)?;
         let text = self.string(name, value)?;
@@ -123,6 +127,7 @@ impl<'a> Fields<'a> {
         self.id(name, parse)
     }
 
+    /// A UUID.
     pub fn event_id(&mut self, name: &str) -> Option<EventId> {
         let value = self.required(name)?;
         let text = self.string(name, value)?;
@@ -133,6 +138,7 @@ impl<'a> Fields<'a> {
         id
     }
 
+    /// A time as RFC 3339 spells it; nobody needs its value.
     pub fn date_time(&mut self, name: &str) {
         let Some(value) = self.required(name) else { return };
         let Some(text) = self.string(name, value) else { return };
@@ -142,6 +148,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The name of a type of event.
     pub fn event_type(&mut self, name: &str) -> Option<EventType> {
         let value = self.required(name)?;
         let text = self.string(name, value)?;
@@ -153,6 +160,7 @@ impl<'a> Fields<'a> {
         event_type
     }
 
+    /// The members of an object inside of this one.
     pub fn object(&mut self, name: &str) -> Option<Members<'a>> {
         let value = self.required(name)?;
         let members = Members::of(value);
@@ -162,6 +170,7 @@ impl<'a> Fields<'a> {
         members
     }
 
+    /// An integer of 64 bits.
     pub fn severity(&mut self, name: &str) -> Option<Severity> {
         let value = self.required(name)?;
         // Read from the spelling: `3.0` and `3e0` are floats, and `-0` is an integer.
@@ -188,5 +197,16 @@ pub fn kind_of(json: &str) -> &'static str {
         Some(b't' | b'f') => "a boolean",
         Some(b'n') => "null",
         _ => "a number",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_string_and_nothing_else() {
+        let error = serde_json::from_str::<Key>("5").err().expect("a number is no key");
+        assert!(error.to_string().contains("expected a key"), "{error}");
     }
 }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Key;
 use super::*;
 use crate::domain::event::Severity;
 
@@ -221,12 +220,6 @@ fn contents_are_told_apart_by_more_than_white_space() {
     let digest = |body: &str| parse(body).expect("valid").digest;
     assert_eq!(digest(&compact), digest(&format!(" {compact}\n")));
     assert_ne!(digest(&compact), digest(&with("x", json!(1))));
-}
-
-#[test]
-fn a_key_is_a_string_and_nothing_else() {
-    let error = serde_json::from_str::<Key>("5").err().expect("a number is no key");
-    assert!(error.to_string().contains("expected a key"), "{error}");
 }
 
 /// Events as devices send them, of every type, with something beside what is known.
