@@ -146,7 +146,7 @@ pub async fn contents_of(
     begun: impl Fn(Head),
 ) -> Result<Option<(Head, Rows)>, StoreError> {
     match url {
-        DatabaseUrl::Sqlite(path) => sqlite::contents_of(&at_the_end_of(path), limits, &begun).await,
+        DatabaseUrl::Sqlite(path) => sqlite::existing::contents_of(&at_the_end_of(path), limits, &begun).await,
         DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits, &begun).await,
     }
 }
@@ -154,7 +154,7 @@ pub async fn contents_of(
 /// How far a database is, read beside whoever writes it; `None` where there is no projection.
 pub async fn checkpoint_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<Head>, StoreError> {
     match url {
-        DatabaseUrl::Sqlite(path) => sqlite::checkpoint_of(&at_the_end_of(path), limits).await,
+        DatabaseUrl::Sqlite(path) => sqlite::existing::checkpoint_of(&at_the_end_of(path), limits).await,
         DatabaseUrl::Postgres(options) => postgres::checkpoint_of(options, limits).await,
     }
 }

@@ -167,7 +167,8 @@ mod tests {
     use crate::domain::record::Head;
     use crate::domain::rows::Rows;
     use crate::infrastructure::sql::SqlLimits;
-    use crate::infrastructure::sql::sqlite::{SqlitePlace, contents_of, settle};
+    use crate::infrastructure::sql::sqlite::existing::contents_of;
+    use crate::infrastructure::sql::sqlite::{SqlitePlace, settle};
     use crate::infrastructure::sql::store::SqlStore;
 
     const LIMITS: SqlLimits = SqlLimits { statement: Duration::from_secs(10), query: Duration::from_secs(10) };
