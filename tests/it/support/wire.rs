@@ -61,13 +61,16 @@ impl Wire {
         Self { stream: socket.connect(server.addr).await.unwrap(), read: Vec::new() }
     }
 
-    /// Takes one byte of what the server says, if there is any by now; false at the end.
-    pub async fn sip(&mut self) -> bool {
+    /// Takes one byte of what the server says, if there is any by now. When the server ends the
+    /// connection: how, and what it had said.
+    pub async fn sip(&mut self) -> Result<(), String> {
         let mut byte = [0];
         match timeout(Duration::ZERO, self.stream.read(&mut byte)).await {
-            Ok(read) => read.is_ok_and(|count| count > 0),
-            Err(_) => true,
+            Ok(Ok(1)) => self.read.push(byte[0]),
+            Ok(end) => return Err(format!("{end:?} after {:?}", String::from_utf8_lossy(&self.read))),
+            Err(_) => {}
         }
+        Ok(())
     }
 
     /// Sends bytes; the server has to take them.
