@@ -47,11 +47,6 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
     /// Begins a transaction in which all reads see one moment.
     const BEGIN_READING: &'static str;
 
-    /// The statements that end a transaction which covers so many events.
-    fn committing(_place: &Self::Place, _events: u64) -> &'static [&'static str] {
-        &["COMMIT"]
-    }
-
     /// Tells, as `tables`, which tables the names stand for; `None` where a connection never sees
     /// that change.
     const SELECT_TABLES: Option<&'static str>;
@@ -63,6 +58,11 @@ pub trait Dialect: sqlx::Database<Row: Cells> + Sized {
 
     /// Where a projection is.
     type Place: Debug + Send + Sync + 'static;
+
+    /// The statements that end a transaction which covers so many events.
+    fn committing(_place: &Self::Place, _events: u64) -> &'static [&'static str] {
+        &["COMMIT"]
+    }
 
     /// Opens a connection. A writer's brings the tables up to date, and belongs to the only process
     /// that writes.

@@ -96,16 +96,17 @@ impl Dialect for Sqlite {
     const BEGIN_READING: &'static str = "BEGIN";
     const SELECT_TABLES: Option<&'static str> = None;
 
-    fn committing(place: &SqlitePlace, events: u64) -> &'static [&'static str] {
-        // A file that is made anew is as it will be before it is in anybody's way.
-        let is_large = events >= LARGE_EVENTS && place.access != Access::Fresh;
-        if is_large { &COMMIT_LARGE } else { &COMMIT }
-    }
-
     type Place = SqlitePlace;
 
     fn file(place: &SqlitePlace) -> Option<FileNumber> {
         file_number(&place.path)
+    }
+
+    fn committing(place: &SqlitePlace, events: u64) -> &'static [&'static str] {
+        // A file that is made anew moves what it has while nobody waits for it, and not when it takes the
+        // other one's place.
+        let is_large = events >= LARGE_EVENTS && place.access != Access::Fresh;
+        if is_large { &COMMIT_LARGE } else { &COMMIT }
     }
 
     async fn connect(place: &SqlitePlace, role: Role, limit: Duration) -> Result<SqliteConnection, StoreError> {
