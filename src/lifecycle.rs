@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,12 @@ use crate::web::server::{self, ConnectionLimits};
 /// How long a service whose log failed goes on answering 503, so that clients and load balancers
 /// see it.
 const FAILURE_LINGER: Duration = Duration::from_secs(1);
+
+/// How many connections may wait to be accepted, or as many as the system allows
+/// (`net.core.somaxconn`). The usual 128 are fewer than the cabinets that come back together: Linux
+/// ignores the others for a second or more, and where it answers them with cookies, it resets those of
+/// whom it hears the second piece before the first.
+const WAITING_CONNECTIONS: u32 = 4_096;
 
 /// How many may give orders at once; the next one waits.
 const MAX_ORDERS: usize = 16;
@@ -68,13 +74,20 @@ pub enum ServeError {
 pub async fn serve(storage: &StorageSettings, settings: &ServerSettings, adapters: Adapters) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
     cancel_on_signal(&stop).map_err(ServeError::Signals)?;
-    let listener = listen(settings.addr).await?;
+    let listener = listen(settings.addr)?;
     run(listener, storage, settings, adapters, stop).await
 }
 
 /// Opens the port. Connections wait there until the service has recovered.
-pub async fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(addr).await.map_err(|source| ServeError::Listen { addr, source })
+pub fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listening = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Connections of a server that has just ended do not keep its port.
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(WAITING_CONNECTIONS)
+    };
+    listening().map_err(|source| ServeError::Listen { addr, source })
 }
 
 /// Starts on a port that is already open and serves until `stop`.

@@ -1,15 +1,17 @@
 //! More than the machine can take: too many events, clients that are slow on purpose, thousands that
-//! do nothing, bodies without end. Each time memory stays within the bound that `docs/reliability.md`
+//! do nothing or come at once, bodies without end. Each time memory stays within the bound that `docs/reliability.md`
 //! states, those who were let in are answered in time, the others are told when to come back, and
 //! afterwards all is as before.
 
 mod bodies;
+mod burst;
 mod idle;
 mod load;
 mod rate;
 mod room;
 mod slow;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::server::Server;
@@ -22,10 +24,24 @@ const EVENT_BYTES: usize = 2 << 10;
 /// as the small databases of these tests fill them.
 const OTHER_BYTES: usize = 48 << 20;
 
+/// What the test run itself needs of descriptors, other tests of it included.
+const OTHER_DESCRIPTORS: usize = 500;
+
 /// One of these tests at a time: each measures what the others would disturb.
 async fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::const_new(());
     ALONE.lock().await
+}
+
+/// How many connections the system lets this process have, up to those wanted.
+fn permitted(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current };
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap());
+    let count = wanted.min(limit.saturating_sub(OTHER_DESCRIPTORS));
+    assert!(count >= 500, "the hard limit of descriptors (ulimit -Hn) leaves {count} connections of {wanted}");
+    count
 }
 
 /// The memory of a server now and at its worst so far, in bytes.

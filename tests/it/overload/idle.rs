@@ -3,36 +3,23 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::load::Load;
-use super::{Bound, EVENT_BYTES, alone, memory};
+use super::{Bound, EVENT_BYTES, alone, memory, permitted};
 use crate::support::server::Server;
 use crate::support::wire::Wire;
 use crate::support::{Folder, PATIENCE};
 
 const CONNECTIONS: usize = 5_000;
-/// What the test run itself needs, other tests of it included.
-const OTHER_DESCRIPTORS: usize = 500;
 /// What a connection takes that was answered once and does nothing since.
 const IDLE_BYTES: usize = 32 << 10;
 /// For limits that must not be the reason.
 const AN_HOUR: &str = "3600000";
 
-/// How many connections the system lets this process have, up to those wanted.
-fn permitted() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let limit = if raised.is_ok() { maximum } else { current };
-    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap());
-    CONNECTIONS.min(limit.saturating_sub(OTHER_DESCRIPTORS))
-}
-
 #[tokio::test]
 async fn five_thousand_idle_connections_cost_little_and_harm_nobody() {
     let _alone = alone().await;
-    let count = permitted();
-    assert!(count >= 500, "the hard limit of descriptors (ulimit -Hn) leaves {count} connections of {CONNECTIONS}");
+    let count = permitted(CONNECTIONS);
     let folder = Folder::new();
     let server = Server::start_with(&folder, &[("LOCKSTREAM_HEAD_TIMEOUT_MS", AN_HOUR)]).await;
     let before = memory(&server);

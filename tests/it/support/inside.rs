@@ -37,7 +37,7 @@ impl Inside {
         let database = folder.database_url().map(|url| format!("--database-url={url}"));
         let arguments = arguments.iter().chain(flags).copied().chain(database.as_deref());
         let cli = Cli::try_parse_from(arguments).unwrap();
-        let listener = lifecycle::listen(cli.server.addr).await.unwrap();
+        let listener = lifecycle::listen(cli.server.addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let end = tokio::spawn({
