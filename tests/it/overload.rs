@@ -1,7 +1,7 @@
 //! More than the machine can take: too many events, clients that are slow on purpose, thousands that
-//! do nothing or come at once, bodies without end. Each time memory stays within the bound that `docs/reliability.md`
-//! states, those who were let in are answered in time, the others are told when to come back, and
-//! afterwards all is as before.
+//! do nothing or come at once, bodies without end. Each time memory stays within the bound that
+//! `docs/reliability.md` states, those who were let in are answered in time, the others are told when
+//! to come back, and afterwards all is as before.
 
 mod bodies;
 mod burst;
