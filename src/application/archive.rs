@@ -115,6 +115,12 @@ struct Failed {
 }
 
 impl Failed {
+    /// Waits twice as long as the attempt before, if that failed too.
+    fn after(before: Option<&Self>) -> Self {
+        let pause = before.map_or(PAUSE_MIN, |failed| (failed.pause * 2).min(PAUSE_MAX));
+        Self { at: Instant::now(), pause }
+    }
+
     fn left(&self) -> Duration {
         self.pause.saturating_sub(self.at.elapsed())
     }
@@ -150,8 +156,7 @@ impl Archiver {
                     if failed.is_none() {
                         warn!(%error, "the past cannot be archived and stays in memory; it is tried again");
                     }
-                    let pause = failed.map_or(PAUSE_MIN, |failed| (failed.pause * 2).min(PAUSE_MAX));
-                    failed = Some(Failed { at: Instant::now(), pause });
+                    failed = Some(Failed::after(failed.as_ref()));
                 }
             }
         }

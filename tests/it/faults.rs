@@ -24,7 +24,7 @@ async fn after_a_failed_write_or_sync_nothing_is_acknowledged_and_the_service_en
     for fault in [Fault::Write, Fault::Sync] {
         let folder = Folder::new();
         let control = LogControl::new();
-        let server = Inside::start(&folder, control.adapters()).await;
+        let server = Inside::start(&folder, control.adapters());
         let before = registered("L", "A1");
         assert_eq!(server.post(&before).await.status, 202);
         let syncs = control.syncs();
@@ -104,7 +104,7 @@ async fn a_sync_that_fails_at_the_start_ends_it_before_anyone_is_served() {
     let folder = Folder::new();
     let control = LogControl::new();
     control.fail(Fault::Sync);
-    let server = Inside::start(&folder, control.adapters()).await;
+    let server = Inside::start(&folder, control.adapters());
     let error = server.ended().await.expect_err("nothing may be served that may not be on disk");
     assert!(error.to_string().contains("injected"), "{error}");
 }
@@ -113,7 +113,7 @@ async fn a_sync_that_fails_at_the_start_ends_it_before_anyone_is_served() {
 async fn a_writer_that_panics_ends_the_process_in_error() {
     let folder = Folder::new();
     let control = LogControl::new();
-    let server = Inside::start(&folder, control.adapters()).await;
+    let server = Inside::start(&folder, control.adapters());
     assert_eq!(server.post(&registered("L", "A1")).await.status, 202);
     control.fail(Fault::Panic);
     let answer = server.post(&registered("L", "A2")).await;
@@ -128,7 +128,7 @@ async fn a_writer_that_panics_ends_the_process_in_error() {
 async fn one_sync_makes_a_whole_batch_durable() {
     let folder = Folder::new();
     let control = LogControl::new();
-    let server = Inside::start(&folder, control.adapters()).await;
+    let server = Inside::start(&folder, control.adapters());
     assert_eq!(server.get("/readyz").await.status, 200);
     let at_start = control.syncs();
     assert_eq!(at_start, 1, "what recovery found is synced before it is served");
@@ -189,7 +189,7 @@ async fn recorded_at_never_runs_backwards_whatever_the_clock_does() {
     for part in [0..3, 3..5] {
         let clock = SetClock(Arc::new(Mutex::new(noon)));
         let adapters = Adapters { clock: Box::new(clock.clone()), ..Adapters::default() };
-        let server = Inside::start(&folder, adapters).await;
+        let server = Inside::start(&folder, adapters);
         for at in part {
             *clock.0.lock().unwrap() = noon + steps[at];
             let event = registered("L", &at.to_string());

@@ -189,7 +189,7 @@ async fn a_stop_ends_in_time_even_when_the_disk_hangs_and_the_queue_is_full() {
     let folder = Folder::new();
     let control = LogControl::new();
     let flags = ["--stop-timeout-ms", "200", "--max-queue-events", "1", "--answer-timeout-ms", "100"];
-    let server = Inside::start_with(&folder, control.adapters(), &flags).await;
+    let server = Inside::start_with(&folder, control.adapters(), &flags);
     assert_eq!(server.post(&registered("L", "0")).await.status, 202, "it has started");
     // The projection shares the queue; now it has nothing left to ask for.
     assert_eq!(server.get("/lockers/L").await.status, 200);

@@ -187,3 +187,10 @@ fn an_archiver_that_bulks_are_about_to_wait_for_does_not_rest() {
     // A busy machine may interrupt it now and then.
     assert!(rests_behind(501) < 50);
 }
+
+#[test]
+fn each_failure_after_another_is_followed_by_twice_the_pause_up_to_ten_minutes() {
+    let failures = std::iter::successors(Some(Failed::after(None)), |failed| Some(Failed::after(Some(failed))));
+    let pauses_seconds: Vec<_> = failures.take(9).map(|failed| failed.pause.as_secs()).collect();
+    assert_eq!(pauses_seconds, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+}

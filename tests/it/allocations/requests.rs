@@ -23,7 +23,7 @@ const THE_ROUTER: u64 = 8;
 fn an_event_and_the_queries_go_past_the_router() {
     let folder = Folder::on_sqlite();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let server = runtime.block_on(Inside::start(&folder, Adapters::default()));
+    let server = runtime.block_on(async { Inside::start(&folder, Adapters::default()) });
     let (door, reservation) = (registered("L", "A1"), reserved("L", "A1", "R1"));
     for event in [&door, &reservation] {
         assert_eq!(runtime.block_on(server.post(event)).status, 202);

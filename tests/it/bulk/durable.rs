@@ -71,7 +71,7 @@ async fn a_stop_finishes_the_chunk_in_hand_and_says_so() {
 async fn a_failed_sync_acknowledges_nothing() {
     let folder = Folder::new();
     let control = LogControl::new();
-    let server = Inside::start(&folder, control.adapters()).await;
+    let server = Inside::start(&folder, control.adapters());
     assert_eq!(server.post(&registered("south", "A1")).await.status, 202);
     control.fail(Fault::Sync);
 

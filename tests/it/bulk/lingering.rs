@@ -61,7 +61,7 @@ async fn batches(folder: &Folder, count: usize) -> Vec<u64> {
 }
 
 async fn serving(folder: &Folder) -> Inside {
-    let server = Inside::start(folder, Adapters::default()).await;
+    let server = Inside::start(folder, Adapters::default());
     assert_eq!(server.get("/readyz").await.status, 200);
     server
 }
@@ -113,7 +113,7 @@ async fn a_bulk_of_four_thousand_events_is_four_syncs() {
     let _held = stand_still();
     let folder = Folder::on_sqlite();
     let control = LogControl::new();
-    let server = Inside::start(&folder, control.adapters()).await;
+    let server = Inside::start(&folder, control.adapters());
     assert_eq!(server.get("/readyz").await.status, 200);
     let before = control.syncs();
 

@@ -34,7 +34,7 @@ async fn all_is_projected(server: &Inside) {
 async fn the_projection_gathers_fifty_milliseconds_unless_somebody_waits() {
     let _held = stand_still();
     let folder = Folder::on_sqlite();
-    let server = Inside::start(&folder, Adapters::default()).await;
+    let server = Inside::start(&folder, Adapters::default());
     assert_eq!(server.get("/readyz").await.status, 200);
     folder.execute(NOTED).await;
     let accept = async |doors: RangeInclusive<i64>| {

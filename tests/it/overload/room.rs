@@ -130,7 +130,7 @@ async fn what_is_wrong_with_an_event_has_its_room_too() {
     let folder = Folder::new();
     let control = LogControl::new();
     let flags = ["--max-body-bytes=2048", "--max-inflight-bytes=65536", "--answer-timeout-ms=200"];
-    let service = Inside::start_with(&folder, control.adapters(), &flags).await;
+    let service = Inside::start_with(&folder, control.adapters(), &flags);
     assert_eq!(service.get("/livez").await.status, 200);
     control.hold();
     // The writer is busy with this one.
@@ -160,7 +160,7 @@ async fn an_event_keeps_its_room_until_the_writer_is_done_with_it_though_its_cal
     let folder = Folder::new();
     let control = LogControl::new();
     let flags = ["--max-inflight-bytes", "200000", "--answer-timeout-ms", "200"];
-    let service = Inside::start_with(&folder, control.adapters(), &flags).await;
+    let service = Inside::start_with(&folder, control.adapters(), &flags);
     // The start syncs too.
     assert_eq!(service.get("/livez").await.status, 200);
     control.hold();

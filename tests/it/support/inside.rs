@@ -27,12 +27,12 @@ pub struct Inside {
 }
 
 impl Inside {
-    pub async fn start(folder: &Folder, adapters: Adapters) -> Self {
-        Self::start_with(folder, adapters, &[]).await
+    pub fn start(folder: &Folder, adapters: Adapters) -> Self {
+        Self::start_with(folder, adapters, &[])
     }
 
     /// Starts with further flags.
-    pub async fn start_with(folder: &Folder, adapters: Adapters, flags: &[&str]) -> Self {
+    pub fn start_with(folder: &Folder, adapters: Adapters, flags: &[&str]) -> Self {
         let arguments = ["lockstream", "--data-dir", folder.path().to_str().unwrap(), "--addr", "127.0.0.1:0"];
         let database = folder.database_url().map(|url| format!("--database-url={url}"));
         let arguments = arguments.iter().chain(flags).copied().chain(database.as_deref());
