@@ -39,10 +39,13 @@ use crate::web::server::{self, ConnectionLimits};
 /// see it.
 const FAILURE_LINGER: Duration = Duration::from_secs(1);
 
-/// How many connections may wait to be accepted, or as many as the system allows
-/// (`net.core.somaxconn`). The usual 128 are fewer than the cabinets that come back together: Linux
-/// ignores the others for a second or more, and where it answers them with cookies, it resets those of
-/// whom it hears the second piece before the first.
+/// How many connections may wait to be accepted; the system may allow fewer (`net.core.somaxconn`, on
+/// Linux 4,096 too).
+///
+/// The library's 128 are fewer than the cabinets that come back together. Linux drops the SYNs of the
+/// others, who try again after a second or more. Past as many half-open ones it admits some by a SYN
+/// cookie before there is a place for them, drops the first data that they send, and answers what
+/// they send next with a reset.
 const WAITING_CONNECTIONS: u32 = 4_096;
 
 /// How many may give orders at once; the next one waits.
@@ -78,7 +81,8 @@ pub async fn serve(storage: &StorageSettings, settings: &ServerSettings, adapter
     run(listener, storage, settings, adapters, stop).await
 }
 
-/// Opens the port. Connections wait there until the service has recovered.
+/// Opens the port; to be called within the runtime. Connections wait there until the service has
+/// recovered.
 pub fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
     let listening = || {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

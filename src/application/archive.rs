@@ -115,7 +115,7 @@ struct Failed {
 }
 
 impl Failed {
-    /// Waits twice as long as the attempt before, if that failed too.
+    /// A failure now. Its pause is twice that of the one before it.
     fn after(before: Option<&Self>) -> Self {
         let pause = before.map_or(PAUSE_MIN, |failed| (failed.pause * 2).min(PAUSE_MAX));
         Self { at: Instant::now(), pause }

@@ -1,5 +1,8 @@
 //! Clients that all connect at the same moment, as cabinets do when their network comes back, while the
 //! service has no time for them.
+//!
+//! Each sends its request in one piece: who has no place and sends several may be reset, and that is
+//! the system's doing.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -33,7 +36,7 @@ fn event(client: usize) -> Value {
 async fn thousands_that_connect_while_the_server_has_no_time_wait_in_line_and_all_are_answered() {
     let _alone = alone().await;
     let folder = Folder::new();
-    let server = Server::start(&folder).await;
+    let server = Server::start_with(&folder, &[("LOCKSTREAM_MAX_QUEUE_EVENTS", "10000")]).await;
     let clients = permitted(let_wait() + TOO_MANY);
     let waiting = clients - TOO_MANY;
 
@@ -47,13 +50,14 @@ async fn thousands_that_connect_while_the_server_has_no_time_wait_in_line_and_al
     };
     let in_time = timeout(PATIENCE, in_line).await.is_ok();
     assert!(in_time, "{} of {waiting} were let in line; the others have to try again", wires.len());
-    // They are not sent away for what they say meanwhile.
+    // What they send before they are accepted is kept.
     for (client, wire) in wires.iter_mut().enumerate() {
         wire.send(post_request(&event(client))).await;
     }
+    eprintln!("{} of {clients} are in line, the others try again", wires.len());
     kill_process(server.pid(), Signal::CONT).unwrap();
 
-    // Those past the limit try again by themselves, after a second or two.
+    // The system does that for them, after a second and more.
     let others = async {
         while let Some(mut wire) = connecting.next().await {
             wire.send(post_request(&event(wires.len()))).await;

@@ -31,7 +31,7 @@ impl Inside {
         Self::start_with(folder, adapters, &[])
     }
 
-    /// Starts with further flags.
+    /// Starts with further flags. To be called within a runtime, like [`Self::start`].
     pub fn start_with(folder: &Folder, adapters: Adapters, flags: &[&str]) -> Self {
         let arguments = ["lockstream", "--data-dir", folder.path().to_str().unwrap(), "--addr", "127.0.0.1:0"];
         let database = folder.database_url().map(|url| format!("--database-url={url}"));
