@@ -147,7 +147,7 @@ pub async fn contents_of(
 ) -> Result<Option<(Head, Rows)>, StoreError> {
     match url {
         DatabaseUrl::Sqlite(path) => sqlite::existing::contents_of(&at_the_end_of(path), limits, &begun).await,
-        DatabaseUrl::Postgres(options) => postgres::contents_of(options, limits, &begun).await,
+        DatabaseUrl::Postgres(options) => postgres::existing::contents_of(options, limits, &begun).await,
     }
 }
 
@@ -155,7 +155,7 @@ pub async fn contents_of(
 pub async fn checkpoint_of(url: &DatabaseUrl, limits: SqlLimits) -> Result<Option<Head>, StoreError> {
     match url {
         DatabaseUrl::Sqlite(path) => sqlite::existing::checkpoint_of(&at_the_end_of(path), limits).await,
-        DatabaseUrl::Postgres(options) => postgres::checkpoint_of(options, limits).await,
+        DatabaseUrl::Postgres(options) => postgres::existing::checkpoint_of(options, limits).await,
     }
 }
 

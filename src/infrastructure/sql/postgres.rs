@@ -5,42 +5,31 @@
 //! session's `search_path`. A rebuild fills the schema [`NEXT`] and then renames both in one
 //! transaction. PostgreSQL looks names up anew after that, in prepared statements too.
 
+mod claim;
+pub mod existing;
+mod successor;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
-use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use sqlx::{ConnectOptions, Connection, Executor, Postgres};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::application::ports::{Projection, Removal, StoreError, Successor};
-use crate::domain::record::Head;
-use crate::domain::rows::Rows;
+use crate::application::ports::{StoreError, Successor};
 use crate::infrastructure::sql::line::{NoAnswer, Role};
 use crate::infrastructure::sql::rows::{Chunk, Keys};
 use crate::infrastructure::sql::store::SqlStore;
 use crate::infrastructure::sql::tables::Table;
-use crate::infrastructure::sql::{Dialect, Done, SqlLimits, failed, not_migrated};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+use crate::infrastructure::sql::{Dialect, Done, failed};
 
 /// The schema of the projection.
 pub const LIVE: &str = "lockstream";
 /// The schema of a projection that is being built, and of one that is being dropped.
 const NEXT: &str = "lockstream_next";
 const OLD: &str = "lockstream_old";
-
-/// The advisory lock of whoever writes the projections of a database: "lockstre" in ASCII.
-const CLAIM: i64 = 0x6c6f_636b_7374_7265;
-/// How long to wait between two attempts to get it.
-const CLAIM_PAUSE: Duration = Duration::from_millis(50);
-/// How long dropping the replaced tables waits for somebody who still reads them.
-const DROP_LIMIT: &str = "SET lock_timeout = '2s'";
 
 /// A role or a server may want idle sessions to end; this one holds the claim. Not every version
 /// knows these settings, and an unknown one is an error where it is asked for by name.
@@ -49,11 +38,6 @@ const STAY: &str = "
 
 /// What a server answers whose `pg_hba.conf` has no place for a connection of this kind.
 const REFUSED: &str = "28000";
-
-/// What it answers when a role may not do something.
-const FORBIDDEN: &str = "42501";
-
-const OPENING: &str = "could not be opened";
 
 /// A schema in a database on a server.
 #[derive(Debug, Clone)]
@@ -132,7 +116,7 @@ impl Dialect for Postgres {
         let settings = if role == Role::Reader { &READER_SETTINGS[..] } else { &[] };
         let mut connection = place.connect(limit, settings).await.map_err(failed("could not be reached"))?;
         if role == Role::Writer {
-            prepare(&mut connection, place, limit).await?;
+            claim::prepare(&mut connection, place, limit).await?;
         }
         Ok(connection)
     }
@@ -175,219 +159,11 @@ impl Dialect for Postgres {
     }
 
     async fn successor(live: &Arc<SqlStore<Self>>) -> Result<Box<dyn Successor>, StoreError> {
-        let succession = Arc::clone(&live.succession).lock_owned().await;
-        let (place, limit) =
-            (PostgresPlace { schema: NEXT, ..PostgresPlace::clone(&live.place) }, live.limits.statement);
-        let clearing = async {
-            let mut connection = place.connect(limit, &[]).await.map_err(failed("could not be reached"))?;
-            claim(&mut connection, &place, limit / 2).await?;
-            for schema in [LIVE, NEXT, OLD] {
-                refuse_foreign(&mut connection, schema).await?;
-            }
-            let dropped = drop_schemas(&mut connection, &[NEXT, OLD]).await;
-            dropped.map_err(failed("still has tables of an earlier rebuild"))?;
-            Postgres::close(connection).await;
-            Ok(())
-        };
-        in_time(limit, clearing).await?;
-        let store = SqlStore::new(place, live.limits);
-        store.open().await?;
-        Ok(Box::new(PostgresSuccessor { store, _succession: succession }))
+        successor::begin(live).await
     }
 }
-
-/// Makes a connection the writer's: the only one that writes, on tables that are up to date.
-async fn prepare(connection: &mut PgConnection, place: &PostgresPlace, limit: Duration) -> Result<(), StoreError> {
-    claim(connection, place, limit / 2).await?;
-    let opening = failed(OPENING);
-    let encoding: String =
-        sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut *connection).await.map_err(&opening)?;
-    if encoding != "UTF8" {
-        let reason = format!("its encoding is {encoding}; make one with ENCODING 'UTF8', which holds every identifier");
-        return Err(StoreError::new("cannot be used", reason));
-    }
-    let create = format!("CREATE SCHEMA IF NOT EXISTS {}", place.schema);
-    connection.execute(AssertSqlSafe(create)).await.map_err(|error| match error {
-        sqlx::Error::Database(error) if error.code().as_deref() == Some(FORBIDDEN) => StoreError::new(
-            "cannot be used",
-            format!("{}. Its role has to own it, or needs GRANT CREATE ON DATABASE, for a schema", error.message()),
-        ),
-        error => opening(error),
-    })?;
-    refuse_foreign(connection, place.schema).await?;
-    // What `run` does, without a generic parameter that no future is general enough for.
-    let migrated = MIGRATIONS.run_direct(None, connection, false).await;
-    migrated.map_err(|error| not_migrated(&MIGRATIONS, error))
-}
-
-/// Nothing is put into a schema, and none is dropped, that somebody else made.
-async fn refuse_foreign(connection: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
-    let foreign: bool =
-        sqlx::query_scalar(SELECT_FOREIGN).bind(schema).fetch_one(connection).await.map_err(failed(OPENING))?;
-    if !foreign {
-        return Ok(());
-    }
-    let reason = format!("its schema {schema} holds tables of somebody else. Give them or lockstream another database");
-    Err(StoreError::new("cannot be used", reason))
-}
-
-/// Whether there is anything in a schema, but not the table that comes with the first of ours.
-const SELECT_FOREIGN: &str = "
-    SELECT count(*) > 0 AND NOT coalesce(bool_or(relname = '_sqlx_migrations'), false)
-    FROM pg_class WHERE relnamespace = to_regnamespace($1)";
-
-/// Takes the projections of this database for this process, as long as the connection lives.
-///
-/// Every writing connection does so, hence two servers never write in turns. The lock may be held
-/// by a session of this very process whose connection broke without the server noticing; that one
-/// is ended. A rebuild beside a running server's projection shares the server's claim.
-async fn claim(connection: &mut PgConnection, place: &PostgresPlace, patience: Duration) -> Result<(), StoreError> {
-    let claiming = failed("could not be claimed");
-    let deadline = Instant::now() + patience;
-    loop {
-        let claimed: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(CLAIM)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(&claiming)?;
-        if claimed {
-            return Ok(());
-        }
-        let holder: Option<(i32, Option<String>, Option<String>)> =
-            sqlx::query_as(SELECT_HOLDER).bind(CLAIM).fetch_optional(&mut *connection).await.map_err(&claiming)?;
-        if let Some((pid, name, _)) = &holder
-            && name.as_deref() == Some(&*place.instance)
-        {
-            if place.schema == NEXT {
-                return Ok(());
-            }
-            info!(pid, "ending a session of this process whose connection was lost");
-            let end = sqlx::query("SELECT pg_terminate_backend($1)").bind(pid);
-            end.execute(&mut *connection).await.map_err(&claiming)?;
-        }
-        if Instant::now() >= deadline {
-            let who = holder.map_or_else(String::new, |(pid, name, address)| {
-                let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed".into());
-                let address = address.unwrap_or_else(|| "this machine".to_owned());
-                format!(" (session {pid}, {name}, from {address})")
-            });
-            let reason = format!(
-                "another lockstream process writes its projection{who}. Stop that one first, or give this one another \
-                 database; a session whose process is gone ends by itself within a minute"
-            );
-            return Err(StoreError::new("is in use", reason));
-        }
-        sleep(CLAIM_PAUSE).await;
-    }
-}
-
-/// The session that holds the claim. `pg_locks` splits the key into two halves.
-const SELECT_HOLDER: &str = "
-    SELECT pid, application_name, client_addr::text
-    FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE locktype = 'advisory' AND granted AND objsubid = 1
-        AND classid::bigint = $1 >> 32 AND objid::bigint = $1 & 4294967295
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// Ends work on a connection of its own when nobody answers.
 async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     timeout(limit, work).await.unwrap_or_else(|_| Err(StoreError::passing("could not be reached", NoAnswer(limit))))
-}
-
-async fn drop_schemas(connection: &mut PgConnection, schemas: &[&str]) -> Result<(), sqlx::Error> {
-    connection.execute(DROP_LIMIT).await?;
-    for schema in schemas {
-        connection.execute(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))).await?;
-    }
-    Ok(())
-}
-
-/// A second schema.
-struct PostgresSuccessor {
-    store: Arc<SqlStore<Postgres>>,
-    _succession: OwnedMutexGuard<()>,
-}
-
-#[async_trait]
-impl Successor for PostgresSuccessor {
-    fn projection(&self) -> &dyn Projection {
-        self.store.as_ref()
-    }
-
-    async fn take_over(self: Box<Self>) -> Result<Removal, StoreError> {
-        let replacing = failed("cannot be replaced");
-        let mut line = self.store.writer.take().await?;
-        let renamed = async {
-            line.run(Postgres::BEGIN_WRITING).await?;
-            line.run("CREATE SCHEMA IF NOT EXISTS lockstream").await?;
-            line.run("ALTER SCHEMA lockstream RENAME TO lockstream_old").await?;
-            line.run("ALTER SCHEMA lockstream_next RENAME TO lockstream").await?;
-            line.run("COMMIT").await
-        };
-        renamed.await.map_err(replacing)?;
-        line.put_back();
-        Ok(Box::pin(async move {
-            if let Err(error) = drop_on(&self.store, "DROP SCHEMA lockstream_old CASCADE").await {
-                warn!(%error, "the replaced tables (schema {OLD}) stay until the next rebuild");
-            }
-            self.store.close().await;
-        }))
-    }
-
-    async fn abandon(self: Box<Self>) -> Result<(), StoreError> {
-        drop_on(&self.store, "DROP SCHEMA lockstream_next CASCADE").await?;
-        self.store.close().await;
-        Ok(())
-    }
-}
-
-/// Drops a schema over the line of whoever writes.
-async fn drop_on(store: &SqlStore<Postgres>, statement: &'static str) -> Result<(), StoreError> {
-    let mut line = store.writer.take().await?;
-    let dropped = async {
-        line.run(DROP_LIMIT).await?;
-        line.run(statement).await
-    };
-    dropped.await.map_err(failed("could not be removed"))?;
-    line.put_back();
-    Ok(())
-}
-
-/// What the projection of a database holds, read beside whoever writes it.
-pub async fn contents_of(
-    options: &PgConnectOptions,
-    limits: SqlLimits,
-    begun: &dyn Fn(Head),
-) -> Result<Option<(Head, Rows)>, StoreError> {
-    look_into(options, limits, async |store| store.contents_begun(begun).await).await
-}
-
-/// The checkpoint in a database.
-pub async fn checkpoint_of(options: &PgConnectOptions, limits: SqlLimits) -> Result<Option<Head>, StoreError> {
-    look_into(options, limits, async |store| store.checkpoint().await).await
-}
-
-async fn look_into<T>(
-    options: &PgConnectOptions,
-    limits: SqlLimits,
-    read: impl AsyncFn(&SqlStore<Postgres>) -> Result<T, StoreError>,
-) -> Result<Option<T>, StoreError> {
-    let place = PostgresPlace::live(options);
-    let looking = async {
-        let connecting = place.connect(limits.statement, &[]);
-        let mut connection = connecting.await.map_err(failed("could not be reached"))?;
-        let exists: bool = sqlx::query_scalar("SELECT to_regclass('checkpoint') IS NOT NULL")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(failed("could not be read"))?;
-        Postgres::close(connection).await;
-        Ok(exists)
-    };
-    if !in_time(limits.statement, looking).await? {
-        return Ok(None);
-    }
-    let store = SqlStore::<Postgres>::new(place, limits);
-    let found = read(&store).await;
-    store.close().await;
-    found.map(Some)
 }
