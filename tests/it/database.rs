@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use crate::bulk::{NDJSON, ndjson, send};
 use crate::folder::{one_error_line, powerless};
 use crate::support::events::registered;
-use crate::support::server::{BINARY, Server, lockstream, lockstream_at, run};
+use crate::support::server::{Server, lockstream, lockstream_limited, run};
 use crate::support::{Folder, eventually, logs};
 
 /// A page of a SQLite file.
@@ -22,8 +22,7 @@ async fn a_database_whose_disk_was_full_for_a_while_works_again_without_a_restar
     let folder = Folder::on_sqlite();
     // No file of this process may grow beyond some hundred kilobytes. The log's segments stay far
     // below; the database's own log does not.
-    let mut command = lockstream_at("/bin/sh".as_ref(), &folder);
-    command.args(["-c", r#"ulimit -S -f 200; exec "$0""#, BINARY]);
+    let mut command = lockstream_limited(&folder, "-S -f 200");
     command.env("LOCKSTREAM_MAX_SEGMENT_BYTES", "20000").env("LOCKSTREAM_QUERY_TIMEOUT_MS", "300");
     let server = Server::spawn(command).await.unwrap();
     let mut accepted = 0;

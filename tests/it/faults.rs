@@ -10,7 +10,7 @@ use lockstream::composition::Adapters;
 
 use crate::support::events::{id, registered, reserved};
 use crate::support::inside::{Fault, Inside, LogControl};
-use crate::support::server::{BINARY, Server, lockstream_at};
+use crate::support::server::{Server, lockstream_limited};
 use crate::support::{Folder, eventually};
 
 /// Readiness gives the writer, whose sync is held, a second: by then what was sent is in its queue.
@@ -87,9 +87,7 @@ async fn a_full_disk_keeps_no_half_copy_of_a_torn_end() {
     crate::support::logs::write(&folder.log(), &[vec![large]]);
     let whole = folder.log_bytes();
     std::fs::write(&folder.segments()[0], &whole[..whole.len() - 1]).unwrap();
-    let mut command = lockstream_at("/bin/sh".as_ref(), &folder);
-    command.args(["-c", r#"ulimit -f 1024; exec "$0""#, BINARY]);
-    let lines = Server::spawn(command).await.err().expect("it refuses to start");
+    let lines = Server::spawn(lockstream_limited(&folder, "-f 1024")).await.err().expect("it refuses to start");
     let last = lines.last().unwrap();
     assert!(last.contains("the torn end of the log cannot be cut off: File too large"), "{last}");
     assert_eq!(folder.log_bytes(), whole[..whole.len() - 1], "nothing was cut");

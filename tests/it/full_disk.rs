@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::folder::one_error_line;
 use crate::support::events::{event, registered, reserved};
-use crate::support::server::{Answer, BINARY, Server, lockstream, lockstream_at, run};
+use crate::support::server::{Answer, BINARY, Server, lockstream, lockstream_at, lockstream_limited, run};
 use crate::support::{Folder, eventually, logs};
 
 const DISK_BYTES: u64 = 24 << 20;
@@ -251,9 +251,7 @@ async fn a_start_on_a_full_disk_harms_nothing_and_room_lets_it_go_on() {
     server.kill();
     let log = folder.log_bytes();
     // No file may get a single byte more.
-    let mut starved = lockstream_at("/bin/sh".as_ref(), &folder);
-    starved.args(["-c", r#"ulimit -f 0; exec "$0""#, BINARY]);
-    let refused = run(starved);
+    let refused = run(lockstream_limited(&folder, "-f 0"));
     one_error_line(&refused);
     assert_eq!(folder.log_bytes(), log);
 

@@ -34,6 +34,16 @@ pub fn lockstream_at(binary: &Path, folder: &Folder) -> Command {
     command
 }
 
+/// The shipped binary, whose files may not become longer than `ulimit`, the shell's command, says with
+/// this option.
+pub fn lockstream_limited(folder: &Folder, option: &str) -> Command {
+    let mut command = lockstream_at("/bin/sh".as_ref(), folder);
+    command.args(["-c", &format!(r#"ulimit {option}; exec "$0""#), BINARY]);
+    // The counters of a measured coverage would be such a file too.
+    command.env("LLVM_PROFILE_FILE", "/dev/null");
+    command
+}
+
 /// How long a server lets whoever asks it wait, unless a test sets it: that a machine is slow and busy
 /// is no reason to turn a test away.
 const PATIENT: [(&str, &str); 2] =
