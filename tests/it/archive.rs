@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod doubt;
 mod hurt;
+mod long;
 mod memory;
 mod projection;
 mod start;

@@ -173,6 +173,29 @@ async fn a_body_that_is_cut_is_read_for_one_more_second_and_not_without_end() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_is_told_so_and_what_was_whole_is_recorded() {
+    let folder = Folder::new();
+    let server = Server::start(&folder).await;
+    let head = format!("POST /events/batch HTTP/1.1\r\nhost: test\r\ncontent-type: {NDJSON}\r\n");
+    let head = head + "transfer-encoding: chunked\r\n\r\n";
+    let no_chunk = "no length\r\n";
+    let mut at_once = Wire::connect(&server).await;
+    at_once.send(format!("{head}{no_chunk}")).await;
+    let reply = at_once.reply().await.unwrap();
+    assert_eq!((reply.status, reply.code().as_str()), (400, "body-interrupted"), "{reply:?}");
+
+    let event = registered("north", "A1");
+    let (whole, half) = (format!("{event}\n"), r#"{"event_id":"#);
+    let mut later = Wire::connect(&server).await;
+    later.send(format!("{head}{:x}\r\n{whole}{half}\r\n", whole.len() + half.len())).await;
+    assert!(later.hears(r#""status":"accepted","line":1"#).await);
+    later.send(no_chunk).await;
+    assert!(later.hears(r#"{"status":"end","complete":false,"accepted":1,"#).await);
+    assert!(later.hears(r#""code":"body-interrupted""#).await);
+    assert_eq!(folder.event_ids(), ids(&[event]));
+}
+
+#[tokio::test]
 async fn who_sends_slowly_but_steadily_is_served() {
     let folder = Folder::new();
     let server = Server::start_with(&folder, &[("LOCKSTREAM_BODY_TIMEOUT_MS", "2000")]).await;

@@ -14,6 +14,7 @@ use crate::domain::event::{CompartmentRegistered, FaultReported, Severity};
 use crate::domain::ids::{CompartmentId, LockerId};
 use crate::domain::parted::PARTS;
 use crate::domain::record::{Record, RecordedAt};
+use crate::domain::violation::Rule;
 
 /// What was laid aside.
 #[derive(Default)]
@@ -252,4 +253,25 @@ fn rows_of_a_stretch_that_is_folded_already_are_those_of_its_end() {
     let rows = twins.forgetful.rows(&noted);
     assert_eq!((rows.lockers.len(), rows.compartments.len()), (1, 2), "the other locker was not touched");
     assert_eq!(rows.reservations[0].status, ReservationState::PickedUp);
+}
+
+#[test]
+fn what_is_recalled_speaks_for_its_own_id_alone() {
+    let mut twins = Twins::default();
+    twins.take(event(1, 0, 0, 0, 0));
+    let (locker_id, compartment_id) = (LockerId::parse("L").unwrap(), CompartmentId::parse("A").unwrap());
+    let at = Sequence::new(1);
+    let fault =
+        Fault { locker_id: locker_id.clone(), compartment_id: compartment_id.clone(), reported: at, cleared: Some(at) };
+    let reservation =
+        Reservation { locker_id, compartment_id, state: ReservationState::Expired, created: at, changed: at };
+    let (deposit_of_r2, repair_of_3) = (event(9, 0, 0, 4, 2), event(9, 0, 0, 11, 0));
+    for recalled in [
+        Recalled::Reservation(ReservationId::parse("r1").unwrap(), reservation),
+        Recalled::Fault(EventId::from(uuid::Uuid::from_u128(2)), fault),
+    ] {
+        let refused_by = |event| twins.whole.decide_with(event, Some(&recalled)).err().map(|refused| refused.rule);
+        assert_eq!(refused_by(&deposit_of_r2), Some(Rule::ReservationNotFound), "{recalled:?}");
+        assert_eq!(refused_by(&repair_of_3), Some(Rule::FaultNotFound), "{recalled:?}");
+    }
 }
