@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lockstream::application::rebuild::{RebuildError, RebuildProgress, RebuildReport};
+use lockstream::application::rebuild::report::{RebuildError, RebuildProgress, RebuildReport};
 use lockstream::application::verify::Report;
 use lockstream::cli::{Cli, exit};
 use lockstream::composition::backup::{self, CommandError, RestoreReport};
@@ -133,8 +133,15 @@ fn print_rebuilt(report: &RebuildReport, json: bool) -> std::io::Result<()> {
          {reservations} reservations"
     )?;
     match report.compared_lockers {
-        Some(compared) => writeln!(out, "compared with the old one: {compared} lockers, {differing_lockers} differ"),
-        None => writeln!(out, "not compared with the old one, which is of another log or cannot be read"),
+        Some(compared) => writeln!(out, "compared with the old one: {compared} lockers, {differing_lockers} differ")?,
+        None => writeln!(out, "not compared with the old one, which is of another log or cannot be read")?,
+    }
+    match report.held_ms {
+        0 => Ok(()),
+        held_ms => {
+            let held_events = report.held_events;
+            writeln!(out, "queries may have waited {held_ms} ms at the end, while {held_events} events were taken in")
+        }
     }
 }
 

@@ -21,7 +21,8 @@ use crate::application::ports::{Archive, Clock, Durable, EventLog, HistoryFailur
 use crate::application::progress::Progress;
 use crate::application::project::{Position, Projector};
 use crate::application::queries::Queries;
-use crate::application::rebuild::{OpenHistory, RebuildError, Rebuilder};
+use crate::application::rebuild::report::RebuildError;
+use crate::application::rebuild::{OpenHistory, Rebuilder};
 use crate::application::writer::{self, Past, WriterThread};
 use crate::composition::database::{database_remedy, open_database};
 use crate::composition::opening::{AtCheckpoint, FoldError, Opened, log_progress, open_log};

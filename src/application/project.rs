@@ -19,7 +19,9 @@ use tracing::{info, warn};
 use crate::application::ingest::WriterQueue;
 use crate::application::ports::{HistoryFailure, Projection, Standing, StoreError};
 use crate::application::progress::Progress;
-use crate::application::rebuild::{OpenHistory, RebuildError, all_rows_at};
+use crate::application::rebuild::OpenHistory;
+use crate::application::rebuild::fold::all_rows_at;
+use crate::application::rebuild::report::RebuildError;
 use crate::domain::record::Head;
 use crate::domain::rows::Rows;
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tracing::warn;
 
 use crate::application::ports::{Durable, Projection, Standing, StoreError};
-use crate::application::rebuild::{Differences, RebuildError, RebuildReport};
+use crate::application::rebuild::report::{Differences, RebuildError, RebuildReport};
 use crate::application::verify::{Report, Verification, Way};
 use crate::composition::opening::{AtCheckpoint, open_log};
 use crate::composition::{StartError, lock};

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::application::progress::Progress;
-use crate::application::rebuild::{RebuildError, RebuildProgress, RebuildReport, Rebuilder};
+use crate::application::rebuild::Rebuilder;
+use crate::application::rebuild::report::{RebuildError, RebuildProgress, RebuildReport};
 use crate::domain::hash::ChainHash;
 use crate::domain::record::Head;
 use crate::web::App;

@@ -99,6 +99,36 @@ async fn a_cluster_that_is_dropped_leaves_nothing() {
     assert!(!folder.exists() && is_gone(postmaster));
 }
 
+/// The files and segments of memory that the processes of a server share.
+fn shared_memory(postmaster: Pid) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", postmaster.as_raw_nonzero())).unwrap();
+    let columns = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    columns.filter(|line| line[1].ends_with('s')).filter_map(|line| line.get(5).map(|&name| name.to_owned())).collect()
+}
+
+/// The keys of the segments that the system holds for whoever asks for them.
+fn segments() -> Vec<String> {
+    let held = fs::read_to_string("/proc/sysvipc/shm").unwrap();
+    let keys = held.lines().skip(1).map(|line| line.split_whitespace().next().unwrap().parse::<u32>().unwrap());
+    keys.map(|key| format!("/SYSV{key:08x}")).collect()
+}
+
+#[test]
+fn a_cluster_that_is_killed_leaves_nothing_to_the_system() {
+    let cluster = Cluster::start();
+    let (folder, postmaster) = (cluster.folder().to_owned(), cluster.postmaster_pid());
+    let shared = shared_memory(postmaster);
+    assert!(shared.iter().any(|name| Path::new(name).starts_with(&folder)), "{shared:?}");
+    assert!(!shared.iter().any(|name| name.starts_with("/dev/shm/")), "{shared:?}");
+    let segment = shared.into_iter().find(|name| segments().contains(name)).expect("PostgreSQL has one of 56 bytes");
+    cluster.stop(Signal::KILL);
+
+    drop(cluster);
+
+    assert!(!folder.exists() && is_gone(postmaster));
+    assert!(!segments().contains(&segment), "{segment}");
+}
+
 /// The variable by which the next test starts itself as the test run that is killed.
 const VICTIM: &str = "LOCKSTREAM_TEST_VICTIM";
 

@@ -6,7 +6,8 @@ use std::cell::Cell;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::{identity, leftovers, lines, order, rebuild, rebuild_meanwhile};
+use super::{identity, leftovers, lines, order, rebuild, rebuild_meanwhile, write_long_log};
+use crate::bulk::{accept, story};
 use crate::support::Folder;
 use crate::support::events::{deposited, expired, picked_up, registered, reserved};
 use crate::support::server::{Server, lockstream, run};
@@ -140,4 +141,30 @@ async fn a_service_that_knows_nothing_yet_can_be_rebuilt_too() {
     assert_eq!(server.get("/lockers/L").await.json()["compartments"], 1);
     assert!(server.stop().success());
     assert_eq!(rebuild(&folder, &[]).code, Some(0));
+}
+
+#[tokio::test]
+async fn what_was_recorded_meanwhile_is_taken_in_before_anybody_has_to_wait() {
+    const HISTORY: usize = 40_000;
+    const MEANWHILE: usize = 4_000;
+    const NEAR_EVENTS: u64 = 1_000;
+    let folder = Folder::new();
+    write_long_log(&folder, HISTORY);
+    let server = Server::start(&folder).await;
+    assert_eq!(server.get("/lockers/L0").await.status, 200); // Waits for the projection.
+    for attempt in 0.. {
+        assert!(attempt < 10, "no rebuild took long enough for {MEANWHILE} events to be recorded and projected");
+        let story = story(&format!("M{attempt}"), MEANWHILE);
+        let mut told = order(&folder, "/rebuild").await;
+        told.chunk().await.unwrap().expect("it says how far it is");
+
+        accept(&server, &story).await;
+
+        let done = lines(told).await.pop().unwrap();
+        let [records, held] = ["records", "held_events"].map(|name| done["done"][name].as_u64().unwrap());
+        assert!(held <= NEAR_EVENTS, "while queries waited {held} events were taken in: {done}");
+        if records == (HISTORY + (attempt + 1) * MEANWHILE) as u64 {
+            return;
+        }
+    }
 }

@@ -23,13 +23,15 @@ use crate::support::postgres::guardian::Guardian;
 use crate::support::postgres::programs::{Programs, Somebody};
 use crate::support::{PATIENCE, block_on};
 
-/// What makes it fast, and large enough for all tests at once.
-const SETTINGS: [&str; 5] = [
+/// What makes it fast, large enough for all tests at once, and keeps all that it has in its folder:
+/// one that is killed would leave its shared memory to the system, for ever.
+const SETTINGS: [&str; 6] = [
     "listen_addresses=127.0.0.1",
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
     "max_connections=300",
+    "dynamic_shared_memory_type=mmap",
 ];
 
 /// A running server with its folder.

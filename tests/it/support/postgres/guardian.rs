@@ -52,6 +52,9 @@ if running; then
     kill -CONT "$pid" # A test may have halted it.
     wait "$pid"
 fi
+# One that was killed left the segment of memory that told others of it, in line 7 of its file.
+segment=$(sed -n '7s/.* //p' "$folder/data/postmaster.pid" 2>/dev/null)
+[ -n "$segment" ] && ipcrm -m "$segment"
 # The children of one that was killed may still be writing.
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
     rm -rf "$folder" && exit
