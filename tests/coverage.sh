@@ -44,9 +44,11 @@ trap 'rm -f "$report"' EXIT
 export LLVM_PROFILE_FILE_NAME='lockstream-%p%c.profraw'
 export RUSTFLAGS="${RUSTFLAGS:-} -Cllvm-args=-runtime-counter-relocation"
 export LOCKSTREAM_SIMULATION_SEEDS=1000
+cargo llvm-cov clean --profraw-only
 cargo llvm-cov --locked --no-report
 LOCKSTREAM_TEST_DATABASE=postgres cargo llvm-cov --locked --no-report --test it
-cargo llvm-cov report --lcov --output-path "$report"
+# A process that was killed while it wrote its first counters left half a file, which says nothing.
+cargo llvm-cov report --failure-mode all --lcov --output-path "$report"
 
 python3 - "$report" "${1:-}" <<'PYTHON'
 import pathlib
