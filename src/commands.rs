@@ -2,6 +2,8 @@
 //! standard output, in sentences or as JSON, and the exit code. What they do is done elsewhere.
 
 pub mod import;
+pub mod rebuild;
+pub mod simulate;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -11,20 +13,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lockstream::application::rebuild::report::{RebuildError, RebuildProgress, RebuildReport};
 use lockstream::application::verify::Report;
 use lockstream::cli::{Cli, exit};
 use lockstream::composition::backup::{self, CommandError, RestoreReport};
-use lockstream::composition::{Adapters, StartError, maintenance};
-use lockstream::config::StorageSettings;
-use lockstream::infrastructure::admin_socket;
-use lockstream::infrastructure::data_folder::DataFolderError;
+use lockstream::composition::{Adapters, maintenance};
 use lockstream::infrastructure::event_log::recovery::ReadBytes;
 use lockstream::infrastructure::process::use_small_pages;
 use lockstream::lifecycle;
-use lockstream::simulate::{self, SimulateSettings};
 use lockstream::torture::{self, TortureSettings};
-use lockstream::web::admin::RebuildLine;
 use serde::Serialize;
 
 use crate::allocator;
@@ -68,81 +64,6 @@ fn print_report(report: &Report, json: bool) -> std::io::Result<()> {
         writeln!(out, "FOUND {}: {}", finding.code, finding.detail)?;
     }
     writeln!(out, "{}", if report.sound { "all is well" } else { "something is wrong; see above" })
-}
-
-pub async fn rebuild(cli: &Cli, force: bool, json: bool) -> Outcome {
-    let bar = byte_progress("reading the log");
-    let rebuilt = maintenance::rebuild(&cli.storage, &cli.server.limits, force, |read| show(&bar, read)).await;
-    bar.finish_and_clear();
-    let report = match rebuilt {
-        Err(StartError::DataFolder(DataFolderError::InUse(_))) => rebuild_in_server(&cli.storage, force)?,
-        Err(StartError::Rebuild(error @ RebuildError::Differs(_))) => Err(error.to_string()),
-        rebuilt => Ok(rebuilt?),
-    };
-    match report {
-        Ok(report) => print_rebuilt(&report, json)?,
-        Err(differences) => {
-            eprintln!("error: {differences}");
-            return Ok(exit::FINDINGS);
-        }
-    }
-    Ok(exit::OK)
-}
-
-/// Has the server that holds the data folder rebuild; the inner error says what differs.
-fn rebuild_in_server(storage: &StorageSettings, force: bool) -> Result<Result<RebuildReport, String>, Box<dyn Error>> {
-    let bar = byte_progress("rebuilding in the server");
-    let style = ProgressStyle::with_template("{msg} [{wide_bar}] {pos}/{len} events, {eta} left");
-    bar.set_style(style.expect("the template is well-formed"));
-    let mut last = None;
-    let socket = storage.folder().admin_socket();
-    let ordered = admin_socket::order(&socket, &format!("/rebuild?force={force}"), |line| {
-        let line = serde_json::from_str(line).ok();
-        if let Some(RebuildLine::Progress(RebuildProgress { read_events, total_events })) = line {
-            bar.set_length(total_events);
-            bar.set_position(read_events);
-        }
-        last = line;
-    });
-    bar.finish_and_clear();
-    ordered.map_err(|error| {
-        format!(
-            "the data folder is in use, and who has it takes no orders: {error} ({}). Is another `lockstream rebuild` \
-             under way? Otherwise stop the server first",
-            socket.display()
-        )
-    })?;
-    match last {
-        Some(RebuildLine::Done(report)) => Ok(Ok(report)),
-        Some(RebuildLine::Failed { detail, differs: true }) => Ok(Err(detail)),
-        Some(RebuildLine::Failed { detail, .. }) => Err(detail.into()),
-        Some(RebuildLine::Progress(_)) | None => Err("the server ended before the rebuild did".into()),
-    }
-}
-
-fn print_rebuilt(report: &RebuildReport, json: bool) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut out, report)?;
-        return writeln!(out);
-    }
-    let RebuildReport { records, lockers, compartments, reservations, elapsed_ms, differing_lockers, .. } = report;
-    writeln!(
-        out,
-        "rebuilt from {records} records in {elapsed_ms} ms: {lockers} lockers, {compartments} compartments, \
-         {reservations} reservations"
-    )?;
-    match report.compared_lockers {
-        Some(compared) => writeln!(out, "compared with the old one: {compared} lockers, {differing_lockers} differ")?,
-        None => writeln!(out, "not compared with the old one, which is of another log or cannot be read")?,
-    }
-    match report.held_ms {
-        0 => Ok(()),
-        held_ms => {
-            let held_events = report.held_events;
-            writeln!(out, "queries may have waited {held_ms} ms at the end, while {held_events} events were taken in")
-        }
-    }
 }
 
 pub async fn backup(cli: &Cli, dir: &Path, hard_link: bool, json: bool) -> Outcome {
@@ -211,49 +132,6 @@ fn print_tortured(report: &torture::report::Report, json: bool) -> std::io::Resu
         return writeln!(out);
     }
     write!(out, "{report}")
-}
-
-pub async fn simulate(cli: &Cli, settings: &SimulateSettings) -> Outcome {
-    let bar = simulation_progress(settings);
-    let watch = |now: simulate::Progress| {
-        bar.set_position(now.events);
-        bar.set_message(format!(
-            "{:.0} events/s, p50 {:.1} ms, p99 {:.1} ms: {} accepted, {} duplicates, {} refused, {} sent again, {} WRONG",
-            now.rate_events_per_s,
-            now.p50_ms,
-            now.p99_ms,
-            now.accepted,
-            now.duplicates,
-            now.refused,
-            now.sent_again,
-            now.wrong
-        ));
-    };
-    let watched: Option<&dyn Fn(simulate::Progress)> = if bar.is_hidden() { None } else { Some(&watch) };
-    let report = simulate::simulate(settings, cli.server.addr, watched).await;
-    bar.finish_and_clear();
-    let report = report?;
-    let told = if settings.json { serde_json::to_string(&report)? + "\n" } else { report.to_string() };
-    if settings.file.as_deref() == Some(Path::new("-")) {
-        // Standard output belongs to the events.
-        std::io::stderr().write_all(told.as_bytes())?;
-    } else {
-        std::io::stdout().write_all(told.as_bytes())?;
-    }
-    Ok(match (report.sound, report.failure) {
-        (false, _) => exit::FINDINGS,
-        (true, Some(_)) => exit::FAILED,
-        (true, None) => exit::OK,
-    })
-}
-
-/// A line on standard error, shown only when that is a terminal.
-fn simulation_progress(settings: &SimulateSettings) -> ProgressBar {
-    let (bar, template) = match settings.events {
-        Some(events) => (ProgressBar::new(events), "[{bar:20}] {percent}%, {eta} left, {msg}"),
-        None => (ProgressBar::new_spinner(), "{spinner} {elapsed}, {msg}"),
-    };
-    bar.with_style(ProgressStyle::with_template(template).expect("the template is well-formed"))
 }
 
 /// Asks `/readyz`; no more of HTTP than that takes.

@@ -12,7 +12,7 @@ use lockstream::infrastructure::process::{end_with_parent, survive_long_files};
 use lockstream::infrastructure::telemetry;
 use lockstream::torture::clock::JumpingClock;
 
-use crate::commands::{Outcome, import};
+use crate::commands::{Outcome, import, rebuild, simulate};
 
 fn main() -> ExitCode {
     allocator::give_back_soon();
@@ -55,13 +55,13 @@ fn run(cli: &Cli) -> Outcome {
                 commands::serve(cli, adapters).await
             }
             &Some(Command::Verify { json }) => commands::verify(cli, json),
-            &Some(Command::Rebuild { force, json }) => commands::rebuild(cli, force, json).await,
+            &Some(Command::Rebuild { force, json }) => rebuild::rebuild(cli, force, json).await,
             Some(Command::Backup { dir, hard_link, json }) => commands::backup(cli, dir, *hard_link, *json).await,
             Some(Command::Restore { dir, check: true, json }) => commands::check(dir, *json),
             Some(Command::Restore { dir, check: false, json }) => commands::restore(cli, dir, *json).await,
             Some(Command::Torture(settings)) => commands::torture(cli, settings).await,
             Some(Command::Import { file, errors, json }) => import::import(cli, file, errors.as_deref(), *json).await,
-            Some(Command::Simulate(settings)) => commands::simulate(cli, settings).await,
+            Some(Command::Simulate(settings)) => simulate::simulate(cli, settings).await,
             Some(Command::Health) => Ok(commands::health(cli.server.addr)),
         }
     })

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use super::entry::Entry;
 use super::file::ContentHash;
-use super::run::{Entries, Run, RunWriter, Stamp};
+use super::run::writer::RunWriter;
+use super::run::{Entries, Run, Stamp};
 
 /// How many runs of a level become one of the next.
 const FAN_IN: usize = 4;

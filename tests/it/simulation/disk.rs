@@ -2,18 +2,17 @@
 //! a power failure in any part, torn at a sector or a byte, replaced by zeros, out of order; so are
 //! names. What a failed sync gave up on can be read for a while, and then no more. Any operation can be the one in which the power fails, or fail by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod file;
+
+use std::collections::BTreeMap;
 use std::io::{self, Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lockstream::infrastructure::event_log::storage::{Appendable, Left, Readable, Storage};
-
 use lockstream::random::Random;
 
-/// What the system writes at once, and what the disk does.
-const PAGE_BYTES: usize = 4096;
-const SECTOR_BYTES: usize = 512;
+use crate::simulation::disk::file::File;
 
 #[derive(Debug, Clone)]
 pub struct SimulatedDisk(Arc<Mutex<State>>);
@@ -37,20 +36,6 @@ struct State {
     longest_bytes: u64,
     /// What was cut off from files for good.
     cut_off: Vec<Vec<u8>>,
-}
-
-/// A file, named or not.
-#[derive(Debug, Default)]
-struct File {
-    /// As every process reads it.
-    content: Vec<u8>,
-    /// As it is on the disk.
-    durable: Vec<u8>,
-    /// The pages that the next sync writes.
-    dirty: BTreeSet<usize>,
-    /// The pages that no sync will ever write, after one failed. They can be read until the system
-    /// has another use for the memory.
-    forgotten: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -217,92 +202,6 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, change: NameChange) {
             names.remove(&from);
             names.insert(to, file);
         }
-    }
-}
-
-impl File {
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let end = offset + bytes.len();
-        self.content.resize(self.content.len().max(end), 0);
-        self.content[offset..end].copy_from_slice(bytes);
-        if !bytes.is_empty() {
-            let pages = offset / PAGE_BYTES..=(end - 1) / PAGE_BYTES;
-            self.forgotten.retain(|page| !pages.contains(page));
-            self.dirty.extend(pages);
-        }
-    }
-
-    /// Durable with the next sync.
-    fn cut(&mut self, length: usize) {
-        self.content.truncate(length);
-        self.dirty.retain(|page| page * PAGE_BYTES < length);
-        self.forgotten.retain(|page| page * PAGE_BYTES < length);
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.content.len(), 0);
-        for page in std::mem::take(&mut self.dirty) {
-            self.keep(page * PAGE_BYTES, PAGE_BYTES);
-        }
-    }
-
-    /// Each page is written, or will be, or is forgotten: it can still be read, but no sync will
-    /// ever write it.
-    fn fail_to_sync(&mut self, random: &mut Random) {
-        for page in std::mem::take(&mut self.dirty) {
-            match random.index(3) {
-                0 => drop(self.dirty.insert(page)),
-                1 => self.keep(page * PAGE_BYTES, PAGE_BYTES),
-                _ => drop(self.forgotten.insert(page)),
-            }
-        }
-    }
-
-    /// The system has another use for the memory of a page that it gave up on: what is read there from
-    /// now on is what the disk has. Tells whether there was such a page.
-    fn evict(&mut self, random: &mut Random) -> bool {
-        let Some(page) = self.forgotten.iter().copied().find(|_| random.index(8) == 0) else { return false };
-        self.forgotten.remove(&page);
-        let start = page * PAGE_BYTES;
-        let end = (start + PAGE_BYTES).min(self.content.len());
-        for at in start..end {
-            self.content[at] = self.durable.get(at).copied().unwrap_or_default();
-        }
-        true
-    }
-
-    /// Puts a part of the content on the disk, as far as there is one.
-    fn keep(&mut self, start: usize, length: usize) {
-        let end = (start + length).min(self.content.len());
-        if start < end {
-            self.durable.resize(self.durable.len().max(end), 0);
-            self.durable[start..end].copy_from_slice(&self.content[start..end]);
-        }
-    }
-
-    fn crash(&mut self, random: &mut Random) {
-        self.forgotten.clear();
-        for page in std::mem::take(&mut self.dirty) {
-            let start = page * PAGE_BYTES;
-            match random.index(5) {
-                0 => self.keep(start, PAGE_BYTES),
-                1 => {}
-                2 => self.keep(start, random.index(PAGE_BYTES)),
-                3 => {
-                    let before = random.index(PAGE_BYTES);
-                    self.keep(start + before, PAGE_BYTES - before);
-                }
-                _ => {
-                    let sectors = (start..start + PAGE_BYTES).step_by(SECTOR_BYTES);
-                    sectors.filter(|_| random.index(2) == 0).for_each(|sector| self.keep(sector, SECTOR_BYTES));
-                }
-            }
-        }
-        // The length is another block than the data: it may be ahead of them, and then zeros are there.
-        if random.index(3) == 0 {
-            self.durable.resize(self.durable.len().max(self.content.len()), 0);
-        }
-        self.content.clone_from(&self.durable);
     }
 }
 

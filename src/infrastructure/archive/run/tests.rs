@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::fs;
 
 use super::super::entry::Kind;
+use super::writer::RunWriter;
 use super::*;
 
 const STAMP: Stamp = Stamp { from: 1, to: 900, seed: 42 };
