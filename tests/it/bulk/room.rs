@@ -1,14 +1,19 @@
 //! Memory for events is short: bulks wait for it, one after the other, and leave some to single
 //! events.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::bulk::talk::Talk;
 use crate::bulk::{Answered, NDJSON, ids, in_pieces, ndjson, send};
-use crate::support::events::registered;
+use crate::support::events::{id, registered};
 use crate::support::server::{Server, answer};
-use crate::support::{Folder, PATIENCE};
+use crate::support::wire::{Wire, post_request};
+use crate::support::{Folder, PATIENCE, eventually};
 
 /// The least that can be set: one body fits.
 const ONE_BODY: [(&str, &str); 2] =
@@ -64,4 +69,65 @@ async fn bulks_that_have_no_room_together_take_turns() {
         assert_eq!((answered.end["complete"].as_bool(), answered.sequences().len()), (Some(true), 100));
     }
     assert_eq!(folder.records().len(), 100 * BULKS + 20);
+}
+
+/// Takes nearly all of the room for as long as the connection lives: an event whose last byte is
+/// still to come.
+async fn fill_room(server: &Server) -> Wire {
+    let request = post_request(&large("slow", 1, 65_000)[0]);
+    let other = &large("other", 1, 2_000)[0];
+    let begin = Instant::now();
+    loop {
+        let mut wire = Wire::connect(server).await;
+        wire.send(&request[..request.len() - 1]).await;
+        // One that comes while this one still arrives may be the one that gets the room.
+        if server.post(other).await.status == 503 && wire.is_silent_for(Duration::from_millis(50)).await {
+            return wire;
+        }
+        assert!(begin.elapsed() < PATIENCE, "there is always room");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_finds_no_room_in_its_time_is_told_so_and_those_after_it_are_not_read() {
+    let folder = Folder::new();
+    let settings = [&ONE_BODY[..], &[("LOCKSTREAM_BULK_WAIT_MS", "300")]].concat();
+    let server = Server::start_with(&folder, &settings).await;
+    let slow = fill_room(&server).await;
+    let before = folder.records().len();
+    let events = large("north", 2, 2_000);
+    let begin = Instant::now();
+
+    let answered = send(&server, NDJSON, ndjson(&events)).await;
+
+    assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
+    let [line] = &answered.lines[..] else { panic!("one line is told: {answered:?}") };
+    let told = ["line", "event_id", "status", "code"].map(|name| &line[name]);
+    assert_eq!(told, [&json!(1), &json!(id(&events[0])), &json!("unavailable"), &json!("overloaded")], "{line}");
+    assert_eq!((&answered.end["complete"], &answered.end["code"]), (&json!(false), &json!("overloaded")));
+    assert_eq!(folder.records().len(), before);
+    drop(slow);
+    eventually("the room is free again", async || send(&server, NDJSON, ndjson(&events)).await.end["complete"] == true)
+        .await;
+}
+
+#[tokio::test]
+async fn a_line_that_waits_for_room_is_told_of_a_stop() {
+    let folder = Folder::new();
+    let mut server = Server::start_with(&folder, &ONE_BODY).await;
+    let slow = fill_room(&server).await;
+    let events = large("north", 1, 2_000);
+    let mut talk = Talk::begin(&server, ndjson(&events)).await;
+    assert!(talk.is_silent().await, "it waits");
+
+    server.signal(Signal::TERM);
+
+    let told = talk.rest().await;
+    let [line, end] = &told[..] else { panic!("a line and the end: {told:?}") };
+    let said = ["line", "event_id", "status", "code"].map(|name| &line[name]);
+    assert_eq!(said, [&json!(1), &json!(id(&events[0])), &json!("unavailable"), &json!("stopping")], "{line}");
+    assert_eq!((&end["status"], &end["code"], &end["complete"]), (&json!("end"), &json!("stopping"), &json!(false)));
+    drop(slow);
+    assert!(server.wait().success());
+    assert!(!folder.event_ids().contains(&id(&events[0]).to_owned()));
 }
