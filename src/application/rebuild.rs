@@ -23,20 +23,23 @@ use crate::application::rebuild::fold::Next;
 use crate::application::rebuild::report::{Differences, RebuildError, RebuildProgress, RebuildReport};
 use crate::domain::record::Head;
 
-/// How near the second projection comes to the first before that is held still, in events.
+/// How near the second projection is to the first when that is held still, in events.
 const NEAR_EVENTS: u64 = 1_000;
-/// How often it tries to come near: a log that grows faster than it can be read ends the attempts.
+/// How often it tries to come near: a log that grows faster than it can be read ends the attempts,
+/// and the first one is held still for longer.
 const MAX_ROUNDS: usize = 100;
 /// How often it looks whether the first projection is still of use.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
 type OnProgress = Arc<dyn Fn(RebuildProgress) + Send + Sync>;
 /// Begins to read the log.
 pub type OpenHistory = Arc<dyn Fn() -> Result<Records, HistoryFailure> + Send + Sync>;
 
 /// The first projection stands still as long as this lives.
 struct Still<'a> {
-    position: MutexGuard<'a, Option<Head>>,
+    at: Head,
     since: Instant,
+    _position: MutexGuard<'a, Option<Head>>,
 }
 
 /// Rebuilds the projection of a running service.
@@ -99,6 +102,24 @@ impl Rebuilder {
         }
     }
 
+    /// Brings the second projection near to where the first stands, and holds that still.
+    async fn come_near(&self, second: &dyn Projection, next: &mut Next) -> Result<Still<'_>, RebuildError> {
+        let mut rounds_left = MAX_ROUNDS;
+        loop {
+            rounds_left -= 1;
+            tokio::select! {
+                advanced = next.advance(second, self.progress.projected()) => advanced?,
+                () = self.wait_until_written_anew() => return Err(RebuildError::BeingWrittenAnew),
+            }
+            // A transaction of the first one may have been under way, so only now it is known how near it is.
+            let position = self.position.lock().await;
+            let at = position.ok_or(RebuildError::BeingWrittenAnew)?;
+            if next.events_until(at.sequence) <= NEAR_EVENTS || rounds_left == 0 {
+                return Ok(Still { at, since: Instant::now(), _position: position });
+            }
+        }
+    }
+
     /// Brings the second projection to where the first stands and compares them.
     async fn compare(
         &self,
@@ -106,17 +127,8 @@ impl Rebuilder {
         next: &mut Next,
         force: bool,
     ) -> Result<(Still<'_>, RebuildReport), RebuildError> {
-        for _ in 0..MAX_ROUNDS {
-            tokio::select! {
-                advanced = next.advance(second, self.progress.projected()) => advanced?,
-                () = self.wait_until_written_anew() => return Err(RebuildError::BeingWrittenAnew),
-            }
-            if next.events_until(self.progress.projected()) <= NEAR_EVENTS {
-                break;
-            }
-        }
-        let still = Still { position: self.position.lock().await, since: Instant::now() };
-        let at = still.position.ok_or(RebuildError::BeingWrittenAnew)?;
+        let still = self.come_near(second, next).await?;
+        let at = still.at;
         let held_events = next.events_until(at.sequence);
         next.advance(second, at.sequence).await?;
         let (live_at, stored) = self.live.state_hashes().await.inspect_err(|_| self.progress.doubt_projection())?;

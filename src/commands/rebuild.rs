@@ -23,12 +23,18 @@ pub async fn rebuild(cli: &Cli, force: bool, json: bool) -> Outcome {
         Err(StartError::Rebuild(error @ RebuildError::Differs(_))) => Err(error.to_string()),
         rebuilt => Ok(rebuilt?),
     };
-    match report {
-        Ok(report) => print_rebuilt(&report, json)?,
+    let report = match report {
+        Ok(report) => report,
         Err(differences) => {
             eprintln!("error: {differences}");
             return Ok(exit::FINDINGS);
         }
+    };
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(out, "{report}")?;
     }
     Ok(exit::OK)
 }
@@ -38,15 +44,14 @@ fn rebuild_in_server(storage: &StorageSettings, force: bool) -> Result<Result<Re
     let bar = byte_progress("rebuilding in the server");
     let style = ProgressStyle::with_template("{msg} [{wide_bar}] {pos}/{len} events, {eta} left");
     bar.set_style(style.expect("the template is well-formed"));
-    let mut last = None;
+    let mut last = String::new();
     let socket = storage.folder().admin_socket();
     let ordered = admin_socket::order(&socket, &format!("/rebuild?force={force}"), |line| {
-        let line = serde_json::from_str(line).ok();
-        if let Some(RebuildLine::Progress(RebuildProgress { read_events, total_events })) = line {
+        if let Ok(RebuildLine::Progress(RebuildProgress { read_events, total_events })) = serde_json::from_str(line) {
             bar.set_length(total_events);
             bar.set_position(read_events);
         }
-        last = line;
+        line.clone_into(&mut last);
     });
     bar.finish_and_clear();
     ordered.map_err(|error| {
@@ -56,35 +61,15 @@ fn rebuild_in_server(storage: &StorageSettings, force: bool) -> Result<Result<Re
             socket.display()
         )
     })?;
-    match last {
-        Some(RebuildLine::Done(report)) => Ok(Ok(report)),
-        Some(RebuildLine::Failed { detail, differs: true }) => Ok(Err(detail)),
-        Some(RebuildLine::Failed { detail, .. }) => Err(detail.into()),
-        Some(RebuildLine::Progress(_)) | None => Err("the server ended before the rebuild did".into()),
-    }
-}
-
-fn print_rebuilt(report: &RebuildReport, json: bool) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut out, report)?;
-        return writeln!(out);
-    }
-    let RebuildReport { records, lockers, compartments, reservations, elapsed_ms, differing_lockers, .. } = report;
-    writeln!(
-        out,
-        "rebuilt from {records} records in {elapsed_ms} ms: {lockers} lockers, {compartments} compartments, \
-         {reservations} reservations"
-    )?;
-    match report.compared_lockers {
-        Some(compared) => writeln!(out, "compared with the old one: {compared} lockers, {differing_lockers} differ")?,
-        None => writeln!(out, "not compared with the old one, which is of another log or cannot be read")?,
-    }
-    match report.held_ms {
-        0 => Ok(()),
-        held_ms => {
-            let held_events = report.held_events;
-            writeln!(out, "queries may have waited {held_ms} ms at the end, while {held_events} events were taken in")
-        }
+    match serde_json::from_str(&last) {
+        Ok(RebuildLine::Done(report)) => Ok(Ok(report)),
+        Ok(RebuildLine::Failed { detail, differs: true }) => Ok(Err(detail)),
+        Ok(RebuildLine::Failed { detail, .. }) => Err(detail.into()),
+        Ok(RebuildLine::Progress(_)) => Err("the server ended before the rebuild did".into()),
+        Err(_) if last.is_empty() => Err("the server ended before the rebuild did".into()),
+        Err(_) => Err(format!(
+            "the server, which may be of another version, says something that this command does not understand: {last}"
+        )
+        .into()),
     }
 }

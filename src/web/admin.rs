@@ -112,7 +112,8 @@ async fn rebuild(State(admin): State<Admin>, Query(RebuildQuery { force }): Quer
         };
         let last = match result {
             Some(Ok(report)) => {
-                info!(records = report.records, elapsed_ms = report.elapsed_ms, "the projection is rebuilt");
+                let RebuildReport { records, held_events, held_ms, elapsed_ms, .. } = report;
+                info!(records, held_events, held_ms, elapsed_ms, "the projection is rebuilt");
                 RebuildLine::Done(report)
             }
             Some(Err(error)) => {

@@ -35,9 +35,11 @@ pub struct RebuildReport {
     pub compared_lockers: Option<u64>,
     /// How many of them differed. Only a forced rebuild ends with any.
     pub differing_lockers: u64,
-    /// The events that were taken in while the old projection was held still, and how long queries
-    /// could wait for that; zero where no server runs.
+    /// The events that were taken in while the old projection was held still, and for how long it
+    /// was; zero where no server runs, and where one of before these were told did it.
+    #[serde(default)]
     pub held_events: u64,
+    #[serde(default)]
     pub held_ms: u64,
     pub elapsed_ms: u64,
 }
@@ -70,6 +72,26 @@ impl RebuildReport {
     #[must_use]
     pub fn after(self, begin: Instant) -> Self {
         Self { elapsed_ms: ms_since(begin), ..self }
+    }
+}
+
+impl fmt::Display for RebuildReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, lockers, compartments, reservations, elapsed_ms, differing_lockers, .. } = self;
+        writeln!(
+            f,
+            "rebuilt from {records} records in {elapsed_ms} ms: {lockers} lockers, {compartments} compartments, \
+             {reservations} reservations"
+        )?;
+        match self.compared_lockers {
+            Some(compared) => write!(f, "compared with the old one: {compared} lockers, {differing_lockers} differ")?,
+            None => write!(f, "not compared with the old one, which is of another log or cannot be read")?,
+        }
+        let Self { held_events, held_ms, .. } = self;
+        if (*held_events, *held_ms) == (0, 0) {
+            return Ok(());
+        }
+        write!(f, "\nthe old one was held still for {held_ms} ms, in which {held_events} events were taken in")
     }
 }
 
@@ -127,5 +149,36 @@ impl fmt::Display for Differences {
             ". Nothing was replaced. `lockstream verify` tells each difference; when it finds the log sound, somebody \
              changed the database, and `lockstream rebuild --force` takes the log's word"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_outcome_of_a_server_that_does_not_tell_how_long_it_held_is_understood() {
+        let told = json!({
+            "records": 5, "lockers": 1, "compartments": 2, "reservations": 2,
+            "compared_lockers": 1, "differing_lockers": 0, "elapsed_ms": 7,
+        });
+        let report: RebuildReport = serde_json::from_value(told).unwrap();
+        assert_eq!(
+            report.to_string(),
+            "rebuilt from 5 records in 7 ms: 1 lockers, 2 compartments, 2 reservations\n\
+             compared with the old one: 1 lockers, 0 differ"
+        );
+    }
+
+    #[test]
+    fn how_long_the_old_one_was_held_still_is_told() {
+        let report = RebuildReport::of(&World::default(), Head::default());
+        let report = RebuildReport { held_events: 12, held_ms: 3, ..report };
+        assert_eq!(
+            report.to_string().lines().last(),
+            Some("the old one was held still for 3 ms, in which 12 events were taken in")
+        );
     }
 }

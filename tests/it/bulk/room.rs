@@ -71,6 +71,9 @@ async fn bulks_that_have_no_room_together_take_turns() {
     assert_eq!(folder.records().len(), 100 * BULKS + 20);
 }
 
+/// The same, and bodies may take their time.
+const SLOW: [(&str, &str); 3] = [ONE_BODY[0], ONE_BODY[1], ("LOCKSTREAM_BODY_TIMEOUT_MS", "3600000")];
+
 /// Takes nearly all of the room for as long as the connection lives: an event whose last byte is
 /// still to come.
 async fn fill_room(server: &Server) -> Wire {
@@ -91,7 +94,7 @@ async fn fill_room(server: &Server) -> Wire {
 #[tokio::test]
 async fn a_line_that_finds_no_room_in_its_time_is_told_so_and_those_after_it_are_not_read() {
     let folder = Folder::new();
-    let settings = [&ONE_BODY[..], &[("LOCKSTREAM_BULK_WAIT_MS", "300")]].concat();
+    let settings = [&SLOW[..], &[("LOCKSTREAM_BULK_WAIT_MS", "300")]].concat();
     let server = Server::start_with(&folder, &settings).await;
     let slow = fill_room(&server).await;
     let before = folder.records().len();
@@ -114,7 +117,7 @@ async fn a_line_that_finds_no_room_in_its_time_is_told_so_and_those_after_it_are
 #[tokio::test]
 async fn a_line_that_waits_for_room_is_told_of_a_stop() {
     let folder = Folder::new();
-    let mut server = Server::start_with(&folder, &ONE_BODY).await;
+    let mut server = Server::start_with(&folder, &SLOW).await;
     let slow = fill_room(&server).await;
     let events = large("north", 1, 2_000);
     let mut talk = Talk::begin(&server, ndjson(&events)).await;

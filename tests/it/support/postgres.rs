@@ -23,8 +23,9 @@ use crate::support::postgres::guardian::Guardian;
 use crate::support::postgres::programs::{Programs, Somebody};
 use crate::support::{PATIENCE, block_on};
 
-/// What makes it fast, large enough for all tests at once, and keeps all that it has in its folder:
-/// one that is killed would leave its shared memory to the system, for ever.
+/// What makes it fast, large enough for all tests at once, and keeps what its processes share in its
+/// folder: one that is killed would leave it to the system, for ever. A segment of some bytes is
+/// left all the same, which the guardian removes.
 const SETTINGS: [&str; 6] = [
     "listen_addresses=127.0.0.1",
     "fsync=off",
