@@ -11,6 +11,7 @@
 
 mod batch;
 mod judge;
+mod queue;
 
 use std::sync::Arc;
 use std::thread;
@@ -25,7 +26,8 @@ use crate::application::ingest::bulk::{BulkLimits, BulkSubmission, MAX_CHUNK_EVE
 use crate::application::ingest::{Aside, Command, Submission, WriterQueue};
 use crate::application::ports::{Archive, Archived, Clock, Durable, EventLog, LogFailure, NoRoom};
 use crate::application::progress::Progress;
-use crate::application::writer::batch::{Drained, Outcome, Work, refuse_all};
+use crate::application::writer::batch::{Outcome, Work};
+use crate::application::writer::queue::Queue;
 use crate::domain::ids::Sequence;
 use crate::domain::parted::PARTS;
 use crate::domain::record::{Head, RecordedAt};
@@ -183,27 +185,17 @@ struct Forgetting {
 }
 
 impl Writer {
-    fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<Remains, LogFailure> {
-        let mut carried = None;
-        while let Some(first) = self.next(carried.take(), &mut queue) {
-            let mut drained = Drained::default();
-            drained.take(first);
-            while drained.has_room(&self.limits)
-                && let Ok(command) = queue.try_recv()
-            {
-                if !drained.fits(&command, &self.limits) {
-                    carried = Some(command);
-                    break;
-                }
-                drained.take(command);
-            }
+    fn run(mut self, commands: mpsc::Receiver<Command>) -> Result<Remains, LogFailure> {
+        let mut queue = Queue::new(commands);
+        while self.wait_for(&mut queue) {
+            let drained = queue.take_batch(&self.limits);
             if drained.stop {
                 // Nothing new gets in; what is queued already is still answered.
                 queue.close();
             }
             if let Err(failure) = self.commit(drained.batch, drained.batch_events, drained.batch_bytes) {
                 error!("{failure}");
-                refuse_all(carried, queue);
+                queue.refuse_all();
                 return Err(failure);
             }
             // After the commit: rows are taken from a world that is wholly durable.
@@ -214,18 +206,18 @@ impl Writer {
         Ok(Remains { head: self.durable.head(), rows: self.take_rows() })
     }
 
-    /// The next command: what the last batch left, or else of the queue. As long as there is something
-    /// to forget, a part of that is done before each: nobody waits for all of it.
-    fn next(&mut self, mut carried: Option<Command>, queue: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    /// Waits until there is something to do; false when there never will be. As long as there is
+    /// something to forget, a part of that is done before each batch: nobody waits for all of it.
+    fn wait_for(&mut self, queue: &mut Queue) -> bool {
         while let Some(forgetting) = self.forgetting.take() {
             self.forgetting = self.forget_more(forgetting);
-            match carried.take().map_or_else(|| queue.try_recv(), Ok) {
-                Ok(command) => return Some(command),
-                Err(TryRecvError::Disconnected) => return None,
+            match queue.look() {
+                Ok(()) => return true,
+                Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => {}
             }
         }
-        carried.or_else(|| queue.blocking_recv())
+        queue.wait()
     }
 
     fn forget_more(&mut self, Forgetting { up_to, next_part, parts_left }: Forgetting) -> Option<Forgetting> {

@@ -1,9 +1,7 @@
 //! What the writer takes off its queue at once, and how each sender gets its answer.
 
-use tokio::sync::mpsc;
-
 use crate::application::ingest::bulk::{BulkReply, BulkSubmission, Judged};
-use crate::application::ingest::{Answer, Aside, Command, Reply, Submission, Unavailable, Verdict};
+use crate::application::ingest::{Answer, Aside, Reply, Submission, Unavailable, Verdict};
 use crate::application::ports::Durable;
 use crate::application::writer::WriterLimits;
 use crate::domain::ids::EventId;
@@ -14,6 +12,7 @@ pub(super) struct Drained {
     pub(super) batch: Vec<Work>,
     pub(super) batch_events: usize,
     pub(super) batch_bytes: usize,
+    pub(super) has_chunks: bool,
     pub(super) asides: Vec<Aside>,
     pub(super) stop: bool,
 }
@@ -25,21 +24,17 @@ pub(super) enum Work {
 }
 
 impl Drained {
-    pub(super) fn take(&mut self, command: Command) {
-        match command {
-            Command::Submit(submission) => {
-                self.batch_events += 1;
-                self.batch_bytes += submission.event.json.as_str().len();
-                self.batch.push(Work::One(submission));
-            }
-            Command::Bulk(submission) => {
-                self.batch_events += submission.events.len();
-                self.batch_bytes += submission.event_bytes();
-                self.batch.push(Work::Many(submission));
-            }
-            Command::Aside(aside) => self.asides.push(aside),
-            Command::Stop => self.stop = true,
-        }
+    pub(super) fn take_one(&mut self, submission: Submission) {
+        self.batch_events += 1;
+        self.batch_bytes += submission.event.json.as_str().len();
+        self.batch.push(Work::One(submission));
+    }
+
+    pub(super) fn take_many(&mut self, chunk: BulkSubmission) {
+        self.batch_events += chunk.events.len();
+        self.batch_bytes += chunk.event_bytes();
+        self.batch.push(Work::Many(chunk));
+        self.has_chunks = true;
     }
 
     pub(super) fn has_room(&self, limits: &WriterLimits) -> bool {
@@ -47,16 +42,12 @@ impl Drained {
         commands < limits.batch_events && self.batch_bytes < limits.batch_bytes
     }
 
-    /// Whether a command that was taken off the queue still belongs to this batch. A chunk stays
-    /// whole and waits for the next batch where it would burst this one.
-    pub(super) fn fits(&self, command: &Command, limits: &WriterLimits) -> bool {
-        match command {
-            Command::Bulk(submission) => {
-                self.batch_events + submission.events.len() <= limits.batch_events
-                    && self.batch_bytes + submission.event_bytes() <= limits.batch_bytes
-            }
-            _ => true,
-        }
+    /// Whether a chunk still belongs to this batch. Alone it always does: it may be one event that is
+    /// larger than what else shares a sync.
+    pub(super) fn fits(&self, chunk: &BulkSubmission, limits: &WriterLimits) -> bool {
+        self.batch.is_empty()
+            || (self.batch_events + chunk.events.len() <= limits.batch_events
+                && self.batch_bytes + chunk.event_bytes() <= limits.batch_bytes)
     }
 }
 
@@ -91,19 +82,6 @@ impl Outcome {
         match self {
             Self::One(_, reply, _) => drop(reply.send(Err(Unavailable::LogFailed))),
             Self::Many(_, reply) => drop(reply.send(Err(Unavailable::LogFailed))),
-        }
-    }
-}
-
-/// Answers what is still queued after a failure, so that no caller waits for its time-out.
-pub(super) fn refuse_all(carried: Option<Command>, mut queue: mpsc::Receiver<Command>) {
-    queue.close();
-    let mut carried = carried;
-    while let Some(command) = carried.take().or_else(|| queue.blocking_recv()) {
-        match command {
-            Command::Submit(submission) => Work::One(submission).fail(),
-            Command::Bulk(submission) => Work::Many(submission).fail(),
-            Command::Aside(_) | Command::Stop => {}
         }
     }
 }

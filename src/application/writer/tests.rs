@@ -104,7 +104,7 @@ fn writer(progress: Arc<Progress>, limits: WriterLimits) -> Writer {
     }
 }
 
-fn registered(number: u128) -> ReceivedEvent {
+pub(super) fn registered(number: u128) -> ReceivedEvent {
     let id = Uuid::from_u128(number);
     let event = format!(
         r#"{{"event_id":"{id}","occurred_at":"2026-01-01T00:00:00Z","locker_id":"L","type":"CompartmentRegistered","payload":{{"compartment_id":"C{number}"}}}}"#

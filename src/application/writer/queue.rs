@@ -1,0 +1,97 @@
+//! What waits for the writer, and who goes first: single events go before the chunks of bulks, and a
+//! chunk that a batch went by without goes before all in the next one. So an event waits for a batch
+//! or two, and not for a chunk of each bulk that is under way; and however many events come, every
+//! other batch has a chunk.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+
+use crate::application::ingest::Command;
+use crate::application::ingest::bulk::BulkSubmission;
+use crate::application::writer::WriterLimits;
+use crate::application::writer::batch::{Drained, Work};
+
+/// The writer's end of the queue.
+pub(super) struct Queue {
+    commands: mpsc::Receiver<Command>,
+    /// The command that told that there is something.
+    first: Option<Command>,
+    /// The chunks that wait, in the order in which they came: one for each bulk at most.
+    chunks: VecDeque<BulkSubmission>,
+    /// Whether the last batch went by without the first of them.
+    is_passed_over: bool,
+}
+
+impl Queue {
+    pub(super) const fn new(commands: mpsc::Receiver<Command>) -> Self {
+        Self { commands, first: None, chunks: VecDeque::new(), is_passed_over: false }
+    }
+
+    /// Looks whether something waits; the error is that nothing does, or ever will.
+    pub(super) fn look(&mut self) -> Result<(), TryRecvError> {
+        if self.chunks.is_empty() && self.first.is_none() {
+            self.first = Some(self.commands.try_recv()?);
+        }
+        Ok(())
+    }
+
+    /// Waits until something does. False when nothing ever will: the queue is closed and empty.
+    pub(super) fn wait(&mut self) -> bool {
+        if self.chunks.is_empty() && self.first.is_none() {
+            self.first = self.commands.blocking_recv();
+        }
+        !self.chunks.is_empty() || self.first.is_some()
+    }
+
+    /// Takes what waits, as far as it shares a sync.
+    pub(super) fn take_batch(&mut self, limits: &WriterLimits) -> Drained {
+        let mut drained = Drained::default();
+        if self.is_passed_over {
+            self.take_chunks(&mut drained, limits);
+        }
+        while drained.has_room(limits)
+            && let Some(command) = self.first.take().or_else(|| self.commands.try_recv().ok())
+        {
+            match command {
+                Command::Bulk(chunk) => self.chunks.push_back(chunk),
+                Command::Submit(submission) => drained.take_one(submission),
+                Command::Aside(aside) => drained.asides.push(aside),
+                Command::Stop => drained.stop = true,
+            }
+        }
+        let waiting = self.chunks.len();
+        self.take_chunks(&mut drained, limits);
+        self.is_passed_over = waiting > 0 && !drained.has_chunks;
+        drained
+    }
+
+    /// A chunk stays whole and waits for the next batch where it would burst this one.
+    fn take_chunks(&mut self, drained: &mut Drained, limits: &WriterLimits) {
+        while let Some(chunk) = self.chunks.pop_front_if(|chunk| drained.fits(chunk, limits)) {
+            drained.take_many(chunk);
+        }
+    }
+
+    /// Lets nothing new in; what waits is still to be taken.
+    pub(super) fn close(&mut self) {
+        self.commands.close();
+    }
+
+    /// Answers everything with the failure of the log.
+    pub(super) fn refuse_all(mut self) {
+        self.close();
+        self.chunks.drain(..).for_each(|chunk| Work::Many(chunk).fail());
+        while let Some(command) = self.first.take().or_else(|| self.commands.blocking_recv()) {
+            match command {
+                Command::Submit(submission) => Work::One(submission).fail(),
+                Command::Bulk(chunk) => Work::Many(chunk).fail(),
+                Command::Aside(_) | Command::Stop => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
