@@ -195,7 +195,6 @@ impl Writer {
             }
             if let Err(failure) = self.commit(drained.batch, drained.batch_events, drained.batch_bytes) {
                 error!("{failure}");
-                queue.refuse_all();
                 return Err(failure);
             }
             // After the commit: rows are taken from a world that is wholly durable.

@@ -11,9 +11,10 @@ use tokio::sync::mpsc::error::TryRecvError;
 use crate::application::ingest::Command;
 use crate::application::ingest::bulk::BulkSubmission;
 use crate::application::writer::WriterLimits;
-use crate::application::writer::batch::{Drained, Work};
+use crate::application::writer::batch::Drained;
 
-/// The writer's end of the queue.
+/// The writer's end of the queue. Whoever waits for an answer when this is dropped takes the log for
+/// failed, which is what ends the writer without a stop.
 pub(super) struct Queue {
     commands: mpsc::Receiver<Command>,
     /// The command that told that there is something.
@@ -77,19 +78,6 @@ impl Queue {
     /// Lets nothing new in; what waits is still to be taken.
     pub(super) fn close(&mut self) {
         self.commands.close();
-    }
-
-    /// Answers everything with the failure of the log.
-    pub(super) fn refuse_all(mut self) {
-        self.close();
-        self.chunks.drain(..).for_each(|chunk| Work::Many(chunk).fail());
-        while let Some(command) = self.first.take().or_else(|| self.commands.blocking_recv()) {
-            match command {
-                Command::Submit(submission) => Work::One(submission).fail(),
-                Command::Bulk(chunk) => Work::Many(chunk).fail(),
-                Command::Aside(_) | Command::Stop => {}
-            }
-        }
     }
 }
 
