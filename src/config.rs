@@ -98,7 +98,7 @@ pub struct Limits {
     pub max_connections: usize,
 
     /// How many events may wait for the writer; further ones are answered with 503. A chunk of a bulk
-    /// counts as one.
+    /// counts as one until the writer looks at it, and then waits in the memory that bulks may have.
     #[arg(long, env = "LOCKSTREAM_MAX_QUEUE_EVENTS", value_name = "EVENTS", default_value = "4096",
         value_parser = usize_in(1, 1_000_000))]
     pub max_queue_events: usize,

@@ -45,7 +45,7 @@ const ARCHIVE_LAG_EVENTS: u64 = 1_000_000;
 /// The writer's limits.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterLimits {
-    /// How many commands may wait.
+    /// How many commands may wait, but for the chunks that single events have overtaken.
     pub queue_events: usize,
     /// How many events share one sync at most.
     pub batch_events: usize,

@@ -73,6 +73,11 @@ impl BulkSubmission {
     pub(crate) fn event_bytes(&self) -> usize {
         self.events.iter().map(|event| event.json.as_str().len()).sum()
     }
+
+    /// Whether its sender was told that the outcome is unknown.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.reply.sender.is_closed()
+    }
 }
 
 /// What the writer made of a chunk.

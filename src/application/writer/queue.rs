@@ -1,7 +1,9 @@
 //! What waits for the writer, and who goes first: single events go before the chunks of bulks, and a
-//! chunk that a batch went by without goes before all in the next one. So an event waits for a batch
-//! or two, and not for a chunk of each bulk that is under way; and however many events come, every
-//! other batch has a chunk.
+//! chunk that a batch went by without goes before all in the next one. So an event waits for those
+//! before it and for a chunk in every other batch, and not for a chunk of each bulk that is under way.
+//!
+//! A chunk whose sender gave up is overtaken by nothing that comes later: what was sent again because
+//! its outcome was unknown is judged after it, and so settles the matter.
 
 use std::collections::VecDeque;
 
@@ -13,13 +15,13 @@ use crate::application::ingest::bulk::BulkSubmission;
 use crate::application::writer::WriterLimits;
 use crate::application::writer::batch::Drained;
 
-/// The writer's end of the queue. Whoever waits for an answer when this is dropped takes the log for
-/// failed, which is what ends the writer without a stop.
+/// The writer's end of the queue.
 pub(super) struct Queue {
     commands: mpsc::Receiver<Command>,
-    /// The command that told that there is something.
+    /// The command that was seen and not taken.
     first: Option<Command>,
-    /// The chunks that wait, in the order in which they came: one for each bulk at most.
+    /// The chunks that wait, in the order in which they came. What bounds them is the memory that bulks
+    /// may have: each holds its room.
     chunks: VecDeque<BulkSubmission>,
     /// Whether the last batch went by without the first of them.
     is_passed_over: bool,
@@ -56,15 +58,19 @@ impl Queue {
             && let Some(command) = self.first.take().or_else(|| self.commands.try_recv().ok())
         {
             match command {
+                // Looked at after the event was received: it may be the answer to having given up.
+                Command::Submit(_) if self.chunks.iter().any(BulkSubmission::is_given_up) => {
+                    self.first = Some(command);
+                    break;
+                }
                 Command::Bulk(chunk) => self.chunks.push_back(chunk),
                 Command::Submit(submission) => drained.take_one(submission),
                 Command::Aside(aside) => drained.asides.push(aside),
                 Command::Stop => drained.stop = true,
             }
         }
-        let waiting = self.chunks.len();
         self.take_chunks(&mut drained, limits);
-        self.is_passed_over = waiting > 0 && !drained.has_chunks;
+        self.is_passed_over = !self.chunks.is_empty() && !drained.has_chunks;
         drained
     }
 
@@ -78,6 +84,16 @@ impl Queue {
     /// Lets nothing new in; what waits is still to be taken.
     pub(super) fn close(&mut self) {
         self.commands.close();
+    }
+}
+
+/// Lets go of whoever waits, and of whoever still comes with a place that was given: nobody would
+/// answer them otherwise. Without an answer they take the log for failed, which is what ends the
+/// writer without a stop.
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.close();
+        while self.commands.blocking_recv().is_some() {}
     }
 }
 

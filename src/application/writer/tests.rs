@@ -71,11 +71,10 @@ impl Archive for Asked {
     }
 }
 
-fn limits() -> WriterLimits {
+fn limits(batch_events: usize) -> WriterLimits {
     WriterLimits {
         queue_events: 4_096,
-        // A chunk of two is taken off the queue and does not fit: there always is one that was left.
-        batch_events: 3,
+        batch_events,
         inflight_bytes: usize::MAX >> 1,
         batch_bytes: usize::MAX,
         lag_events: u64::MAX,
@@ -112,11 +111,12 @@ pub(super) fn registered(number: u128) -> ReceivedEvent {
     ReceivedEvent::parse(event.as_bytes()).unwrap()
 }
 
-/// Lets the writer record all events, hear `forgets` times that it may forget them, with
-/// `chunks` chunks between that leave the queue no gap, and then judge all events again. Tells how many
-/// of them it asked the archive for.
-fn forgotten_under_bulks(forgets: usize, chunks: usize) -> usize {
-    let limits = limits();
+/// Lets the writer record all events, hear `forgets` times that it may forget them, with `turns`
+/// commands after each that leave the queue no gap, chunks of so many events, and then judge all
+/// events again. Tells how many of them it asked the archive for.
+fn forgotten_without_rest(forgets: usize, turns: usize, chunk_events: Option<usize>) -> usize {
+    // One command a batch, in their order; or chunks of which two do not fit.
+    let limits = limits(chunk_events.map_or(1, |events| 2 * events - 1));
     let progress = Arc::new(Progress::new(Head::default(), Head::default()));
     let (commands, queue) = mpsc::channel(limits.queue_events);
     let (answer_within, inflight_bytes) = (limits.answer_within, limits.inflight_bytes);
@@ -134,11 +134,21 @@ fn forgotten_under_bulks(forgets: usize, chunks: usize) -> usize {
                 yield_now().await;
             }
         };
+        let single = async || {
+            let (events, room, places) = (bulks.clone(), bulks.room(0).unwrap(), commands.capacity());
+            tokio::spawn(async move { events.place().unwrap().submit(registered(0), room).await });
+            while commands.capacity() == places {
+                yield_now().await;
+            }
+        };
         chunk((0..EVENTS).map(registered).collect()).await;
         for _ in 0..forgets {
             commands.send(Command::Aside(Aside::Forget(archived.clone()))).await.ok().unwrap();
-            for _ in 0..chunks {
-                chunk(vec![registered(0), registered(0)]).await;
+            for _ in 0..turns {
+                match chunk_events {
+                    Some(events) => chunk((0..events).map(|_| registered(0)).collect()).await,
+                    None => single().await,
+                }
             }
         }
         chunk((0..EVENTS).map(registered).collect()).await;
@@ -151,12 +161,12 @@ fn forgotten_under_bulks(forgets: usize, chunks: usize) -> usize {
 
 #[test]
 fn bulks_that_leave_the_queue_no_gap_do_not_keep_the_writer_from_forgetting() {
-    assert_eq!(forgotten_under_bulks(1, PARTS + 2), EVENTS as usize);
+    assert_eq!(forgotten_without_rest(1, PARTS + 2, Some(2)), EVENTS as usize);
 }
 
 #[test]
 fn every_part_has_its_turn_even_if_more_is_archived_before_the_last() {
-    assert_eq!(forgotten_under_bulks(8, PARTS / 4), EVENTS as usize);
+    assert_eq!(forgotten_without_rest(8, PARTS / 4, None), EVENTS as usize);
 }
 
 /// An archive that tells which thread lets it go.
@@ -187,7 +197,7 @@ impl Archive for LetGo {
 fn the_writer_does_not_close_the_files_of_an_archive_that_is_replaced() {
     let (by, let_go) = channel();
     let progress = Arc::new(Progress::new(Head::default(), Head::default()));
-    let mut writer = writer(progress, limits());
+    let mut writer = writer(progress, limits(1));
     for up_to in 1..=2 {
         let archive = Arc::new(LetGo(by.clone()));
         writer.attend(Aside::Forget(Archived { up_to: Sequence::new(up_to), archive }));

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::application::ingest::bulk::{Chunk, Outcome};
-use crate::application::ingest::{Answer, Unavailable, WriterQueue};
+use crate::application::ingest::{Answer, Aside, Unavailable, WriterQueue};
 use crate::application::progress::Progress;
 use crate::application::writer::batch::Work;
 use crate::application::writer::tests::registered;
@@ -52,6 +53,7 @@ impl Senders {
         let sender = self.runtime.spawn(sending);
         self.runtime.block_on(async {
             while self.commands.capacity() == before {
+                assert!(!sender.is_finished(), "it takes a place");
                 yield_now().await;
             }
         });
@@ -69,6 +71,18 @@ impl Senders {
         let (queue, room) = (self.queue.clone(), self.queue.room(1).unwrap());
         let sender = self.sent(async move { queue.place()?.submit(registered(0), room).await });
         self.singles.push(sender);
+    }
+
+    /// Lets whoever sent the last chunk give up.
+    fn give_up(&mut self) {
+        let sender = self.chunks.pop().expect("one was sent");
+        sender.abort();
+        assert!(self.runtime.block_on(sender).unwrap_err().is_cancelled());
+    }
+
+    fn aside(&self) {
+        let (reply, _) = oneshot::channel();
+        self.runtime.block_on(self.commands.send(Command::Aside(Aside::CheckLog(reply)))).ok().unwrap();
     }
 
     fn stop(&self) {
@@ -149,6 +163,60 @@ fn what_is_larger_than_a_batch_may_be_has_one_for_itself() {
 }
 
 #[test]
+fn nothing_goes_before_a_chunk_whose_sender_gave_up() {
+    let limits = limits(10, usize::MAX);
+    let (mut senders, mut queue) = Senders::new(limits);
+    senders.chunk(7);
+    senders.chunk(8);
+    senders.single();
+    senders.give_up();
+    senders.single();
+    // The two chunks, and then who may have sent again what the second one has.
+    assert_eq!(batch(&mut queue, &limits), [7]);
+    assert_eq!(batch(&mut queue, &limits), [8]);
+    assert_eq!(batch(&mut queue, &limits), [1, 1]);
+}
+
+#[test]
+fn a_chunk_that_is_given_up_while_it_waits_is_overtaken_no_more() {
+    let limits = limits(10, usize::MAX);
+    let (mut senders, mut queue) = Senders::new(limits);
+    senders.chunk(8);
+    (0..4).for_each(|_| senders.single());
+    assert_eq!(batch(&mut queue, &limits), [1; 4]);
+    senders.chunk(8);
+    senders.give_up();
+    (0..4).for_each(|_| senders.single());
+    assert_eq!(batch(&mut queue, &limits), [8]);
+    assert_eq!(batch(&mut queue, &limits), [8]);
+    assert_eq!(batch(&mut queue, &limits), [1; 4]);
+}
+
+#[test]
+fn what_is_done_between_batches_waits_for_no_more_than_a_chunk() {
+    let limits = limits(4, usize::MAX);
+    let (mut senders, mut queue) = Senders::new(limits);
+    (0..3).for_each(|_| senders.chunk(4));
+    senders.single();
+    (0..5).for_each(|_| senders.aside());
+    let mut next = || {
+        let drained = queue.take_batch(&limits);
+        (drained.batch_events, drained.asides.len())
+    };
+    assert_eq!([next(), next(), next(), next()], [(1, 3), (4, 0), (4, 2), (4, 0)]);
+}
+
+#[test]
+fn batches_of_one_event_take_turns() {
+    let limits = limits(1, usize::MAX);
+    let (mut senders, mut queue) = Senders::new(limits);
+    (0..2).for_each(|_| senders.chunk(1));
+    (0..2).for_each(|_| senders.single());
+    let mut next = || queue.take_batch(&limits).has_chunks;
+    assert_eq!([next(), next(), next(), next()], [false, true, false, true]);
+}
+
+#[test]
 fn chunks_that_wait_are_still_taken_after_a_stop() {
     let limits = limits(10, usize::MAX);
     let (mut senders, mut queue) = Senders::new(limits);
@@ -176,4 +244,22 @@ fn whoever_waits_for_a_writer_that_ends_without_a_stop_is_told() {
     drop(queue);
 
     senders.have_heard();
+}
+
+#[test]
+fn whoever_had_a_place_and_comes_when_the_writer_has_ended_is_told_too() {
+    let (mut senders, queue) = Senders::new(limits(10, usize::MAX));
+    let (writer_queue, room) = (senders.queue.clone(), senders.queue.room(1).unwrap());
+    let (told, may_submit) = oneshot::channel::<()>();
+    let sender = senders.sent(async move {
+        let place = writer_queue.place()?;
+        may_submit.await.unwrap();
+        place.submit(registered(0), room).await
+    });
+    senders.singles.push(sender);
+    let ended = std::thread::spawn(|| drop(queue));
+    senders.runtime.block_on(senders.commands.closed());
+    told.send(()).unwrap();
+    senders.have_heard();
+    ended.join().unwrap();
 }
