@@ -166,6 +166,10 @@ async fn what_was_recorded_meanwhile_is_taken_in_before_anybody_has_to_wait() {
         let number = |name: &str| outcome["done"][name].as_u64().unwrap_or_else(|| panic!("{outcome}"));
         assert!(number("held_events") <= NEAR_EVENTS, "{outcome}");
         assert!((1..=number("elapsed_ms")).contains(&number("held_ms")), "{outcome}");
+        server.says("the projection is rebuilt", attempt + 1).await;
+        let line = server.lines_saying("the projection is rebuilt").pop().unwrap();
+        let told = ["held_events", "held_ms"].map(|name| line[name].as_u64());
+        assert_eq!(told, [Some(number("held_events")), Some(number("held_ms"))], "{line}");
         // It began without them and ended with them: they came in a further round.
         let began_without = steps.iter().any(|step| step["progress"]["total_events"] == before);
         if began_without && number("records") == (before + MEANWHILE) as u64 {

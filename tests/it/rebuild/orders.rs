@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 
 use lockstream::infrastructure::data_folder::DataFolder;
@@ -13,7 +14,7 @@ use tokio::net::UnixStream;
 use super::{identity, leftovers, lines, order, rebuild, verified, write_long_log};
 use crate::folder::one_error_line;
 use crate::support::events::registered;
-use crate::support::server::{Server, lockstream, run};
+use crate::support::server::{Ended, Server, lockstream, run};
 use crate::support::{Folder, eventually};
 
 const REQUEST: &[u8] = b"POST /rebuild HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
@@ -188,6 +189,49 @@ async fn a_folder_in_use_whose_owner_takes_no_orders_is_told_apart() {
     let server = Server::start(&folder).await;
     assert_eq!(rebuild(&folder, &[]).code, Some(0), "the next start takes its place");
     assert!(server.stop().success());
+}
+
+/// What the command makes of an answer with these lines, by whoever has the folder.
+fn rebuilt_by(folder: &Folder, answer: &str) -> Ended {
+    let socket = folder.path().join("admin.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // The order has no body: its head ends it.
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let ended = rebuild(folder, &[]);
+    server.join().unwrap();
+    fs::remove_file(socket).unwrap();
+    ended
+}
+
+#[test]
+fn a_server_of_another_version_is_understood_or_quoted() {
+    let folder = Folder::new();
+    let _held = DataFolder::new(folder.path()).lock().unwrap();
+    let earlier = r#"{"done":{"records":5,"lockers":1,"compartments":2,"reservations":2,"compared_lockers":1,"differing_lockers":0,"elapsed_ms":7}}"#;
+    let ended = rebuilt_by(&folder, &format!("{earlier}\n"));
+    assert!(ended.code == Some(0) && ended.stdout.starts_with("rebuilt from 5 records in 7 ms: "), "{ended:?}");
+
+    let later = r#"{"replaced":{"tables":3}}"#;
+    let ended = rebuilt_by(&folder, &format!("{later}\n"));
+    let line = one_error_line(&ended);
+    assert!(line.contains("another version") && line.contains(later), "{line}");
+
+    let progress = r#"{"progress":{"read_events":1,"total_events":2}}"#;
+    for cut_off in ["", &*format!("{progress}\n")] {
+        let ended = rebuilt_by(&folder, cut_off);
+        let line = one_error_line(&ended);
+        assert!(line.contains("the server ended before the rebuild did"), "{line}");
+    }
 }
 
 #[tokio::test]
