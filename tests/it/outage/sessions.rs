@@ -1,10 +1,8 @@
 //! The service's sessions on PostgreSQL: killed in the middle of whatever they do, forgotten by the
 //! network while they hold the claim.
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row};
 use tokio::time::timeout;
-
-use sqlx::Row;
 
 use crate::outage::{NO_LAG_LIMIT, Trial};
 use crate::support::postgres::database::Database;
